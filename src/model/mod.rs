@@ -1,0 +1,17 @@
+//! The words of the domain: pure values, no I/O.
+
+mod gtid;
+mod id;
+mod position;
+mod proof;
+mod server;
+mod size;
+mod time;
+
+pub use gtid::{GtidParseError, GtidSet};
+pub use id::{AttemptId, BackupId, ClusterName, ClusterUuid, DekId, IdError, RunId};
+pub use position::BinlogPosition;
+pub use proof::ProofKind;
+pub use server::{EngineKind, Flavor, ServerFacts, ServerVersion, TransportSecurity};
+pub use size::ByteSize;
+pub use time::Timestamp;

@@ -1,0 +1,1 @@
+//! Database servers: connecting, engines, and the formats they speak.

@@ -1,0 +1,1 @@
+//! Children: started, listened to, ended, and proven to have ended well.

@@ -1,0 +1,84 @@
+//! The port: what Backstay needs of an object store, and no more.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{future::BoxFuture, stream::BoxStream};
+
+use super::{Key, StoreError};
+use crate::model::Timestamp;
+
+/// What a listing tells of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Its key below the repository.
+    pub key: Key,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When the store says that it was written.
+    pub modified: Option<Timestamp>,
+}
+
+/// An object store, seen from the root of one repository.
+///
+/// `tests/contract` holds the promises that every implementation keeps. All calls may be
+/// made from many tasks at once; retries happen inside.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// The repository's URL, for messages; it holds no credential.
+    fn url(&self) -> &str;
+
+    /// Writes a whole object, unless one is there: exactly one of many writers wins.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the key is taken; `Unclear` when it may have been written.
+    async fn create(&self, key: &Key, body: Bytes) -> Result<(), StoreError>;
+
+    /// Begins a large object in parts of `part_size` bytes, the last one smaller. The
+    /// object appears when it is completed and not before. The key must be unique.
+    async fn upload(&self, key: &Key, part_size: usize) -> Result<Box<dyn Upload>, StoreError>;
+
+    /// Reads a whole object that is expected to be small; more than `limit` bytes are an error.
+    async fn get(&self, key: &Key, limit: u64) -> Result<Bytes, StoreError>;
+
+    /// Reads a range of bytes. A range that is not wholly inside the object is `Corrupt`.
+    async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError>;
+
+    /// What a listing would tell of this object.
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError>;
+
+    /// All objects whose key begins with `prefix` (a key and a `/`, or nothing for all), in
+    /// ascending order of their keys, over as many pages as it takes. `after` skips all keys
+    /// up to and including it.
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+    ) -> BoxStream<'_, Result<ObjectInfo, StoreError>>;
+
+    /// The names directly below `prefix` that are themselves prefixes: `a` for `prefix/a/…`.
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
+
+    /// Removes an object; one that is not there is no error.
+    async fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// Aborts uploads below `prefix` that were begun before `before` and never completed.
+    /// Returns how many.
+    async fn abort_uploads(&self, prefix: &str, before: Timestamp) -> Result<usize, StoreError>;
+}
+
+/// A large object on its way.
+///
+/// Dropping an upload without `complete` leaves parts behind; call `abort`.
+#[async_trait]
+pub trait Upload: Send + Sync {
+    /// Sends part `number` (from 0, each once). The futures of several parts may run at once.
+    fn part(&self, number: u32, body: Bytes) -> BoxFuture<'static, Result<(), StoreError>>;
+
+    /// Makes the object appear. Every part must have been sent.
+    async fn complete(self: Box<Self>) -> Result<(), StoreError>;
+
+    /// Gives back what was sent.
+    async fn abort(self: Box<Self>) -> Result<(), StoreError>;
+}
