@@ -1,5 +1,6 @@
 //! The words of the domain: pure values, no I/O.
 
+mod command;
 mod gtid;
 mod id;
 mod position;
@@ -8,6 +9,7 @@ mod server;
 mod size;
 mod time;
 
+pub use command::CommandLine;
 pub use gtid::{GtidParseError, GtidSet};
 pub use id::{AttemptId, BackupId, ClusterName, ClusterUuid, DekId, IdError, RunId};
 pub use position::BinlogPosition;
