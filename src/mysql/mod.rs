@@ -1,1 +1,3 @@
 //! Database servers: connecting, engines, and the formats they speak.
+
+pub mod xbstream;

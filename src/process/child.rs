@@ -111,14 +111,18 @@ impl Child {
                 program: line.program.clone(),
                 source,
             })?;
-        let group = Arc::new(Group {
-            leader: Pid::from_child(&process),
-            reaped: Mutex::new(false),
-        });
+        let group =
+            Arc::new(Group { leader: Pid::from_child(&process), reaped: Mutex::new(false) });
         let tail = Tail::default();
         let (sender, outcome) = oneshot::channel();
-        let child =
-            Self { name, group: Arc::clone(&group), tail: tail.clone(), stdin, stdout, outcome: Some(outcome) };
+        let child = Self {
+            name,
+            group: Arc::clone(&group),
+            tail: tail.clone(),
+            stdin,
+            stdout,
+            outcome: Some(outcome),
+        };
         let watched = watch(name, process, stderr, group, tail, sender);
         watched.map_err(|source| ProcessError::Thread { name, source })?;
         Ok(child)
