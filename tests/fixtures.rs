@@ -52,8 +52,13 @@ fn the_information_files_are_kept_as_they_were() {
     let whole = validate("full").unwrap();
     let text = |name: &str| String::from_utf8(whole.info(name).unwrap().to_vec()).unwrap();
     assert!(text("xtrabackup_info").contains("\nserver_version = 8.0.14\n"));
-    assert!(text("xtrabackup_checkpoints").starts_with("backup_type = full-backuped\nfrom_lsn = 0\n"));
-    assert_eq!(text("xtrabackup_binlog_info"), "binlog.000005\t899\t9a3225ed-e51b-11f1-86df-02fc00000001:1-3414\n");
+    assert!(
+        text("xtrabackup_checkpoints").starts_with("backup_type = full-backuped\nfrom_lsn = 0\n")
+    );
+    assert_eq!(
+        text("xtrabackup_binlog_info"),
+        "binlog.000005\t899\t9a3225ed-e51b-11f1-86df-02fc00000001:1-3414\n"
+    );
     assert!(whole.info("backup-my.cnf").is_some() && whole.info("xtrabackup_logfile").is_none());
     // Compressed ones are not passed off as plain.
     assert!(validate("full_compress").unwrap().info("xtrabackup_info").is_none());
