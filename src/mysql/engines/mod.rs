@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::{CommandLine, EngineKind, Flavor, ServerVersion};
 
+pub(super) use binary::find;
 pub use binary::{Engine, check_version, discover, parse_version};
 
 use super::MysqlError;
