@@ -162,3 +162,38 @@ fn quote(name: &str, value: &str) -> Result<Zeroizing<String>, MysqlError> {
     quoted.push('"');
     Ok(quoted)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn options(password: &str) -> ConnectOptions {
+        ConnectOptions {
+            endpoint: Endpoint::Socket("/run/my.sock".into()),
+            user: "backup".into(),
+            password: Some(password.to_owned().into()),
+            tls: super::super::Tls::default(),
+        }
+    }
+
+    #[test]
+    fn only_we_can_read_it_and_it_goes_when_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = OptionFile::create(dir.path(), &render(&options("p")).unwrap()).unwrap();
+        let path = file.path().to_owned();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(file);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn every_printable_password_is_quoted() {
+        let text = render(&options(r#" #;a'b"c\d\n$= "#)).unwrap();
+        assert!(text.contains(r#"password=" #;a'b\"c\\d\\n$= ""#), "{}", text.as_str());
+        for bad in ["a\nb", "a\r", "a\0"] {
+            assert!(render(&options(bad)).is_err());
+        }
+    }
+}

@@ -10,6 +10,8 @@ mod error;
 mod shim;
 mod spawner;
 mod stderr;
+#[cfg(test)]
+mod tests;
 
 pub use child::{Child, CleanExit, Killer};
 pub use error::ProcessError;

@@ -26,6 +26,8 @@ mod folder;
 mod last_files;
 mod ledger;
 mod parser;
+#[cfg(test)]
+mod tests;
 mod validate;
 mod write;
 
