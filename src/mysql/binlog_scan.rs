@@ -20,13 +20,21 @@ const WALK_BACK: usize = 4;
 const ROW: std::time::Duration = STATEMENT;
 
 /// What a base at some place of the binary log holds.
+///
+/// InnoDB records the place of each commit that changed something in it. The log cannot always
+/// tell which did: under `binlog_format` STATEMENT or MIXED (MariaDB's default) an `UPDATE` that
+/// changes nothing is logged and ends in an Xid event like any other (seen on 10.11: two of them
+/// at the end of a backup). So there is a latest and an earliest answer; under ROW they are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExactSet {
     /// The transactions whose last byte lies at or before the place; nothing when GTIDs are off.
     pub gtid_set: Option<GtidSet>,
-    /// The end of the last event group that InnoDB committed (it ends in an Xid event): what
-    /// InnoDB itself has recorded. Nothing when it lies further back than a few files.
+    /// The end of the last event group that ended in an Xid event: InnoDB has recorded this
+    /// place, or an earlier one. Nothing when it lies further back than a few files.
     pub innodb_position: Option<BinlogPosition>,
+    /// The end of the last event group that surely changed InnoDB: it has recorded this place,
+    /// or a later one. Nothing when it lies further back than a few files.
+    pub innodb_at_least: Option<BinlogPosition>,
 }
 
 impl Server {
@@ -37,18 +45,28 @@ impl Server {
     /// When the server no longer has the file, the place is not the end of an event, or the
     /// user may not ask (REPLICATION SLAVE on MySQL, BINLOG MONITOR on MariaDB).
     pub async fn exact_set_at(&mut self, at: &BinlogPosition) -> Result<ExactSet, MysqlError> {
-        let mut scan = self.scan(&at.file, at.position).await?;
-        let files =
-            if scan.innodb_end.is_none() { self.files_before(&at.file).await? } else { Vec::new() };
-        let mut innodb_position =
-            scan.innodb_end.map(|position| BinlogPosition { file: at.file.clone(), position });
-        for file in files.into_iter().rev().take(WALK_BACK) {
-            if let Some(position) = self.scan(&file, u64::MAX).await?.innodb_end {
-                innodb_position = Some(BinlogPosition { file, position });
+        let scan = self.scan(&at.file, at.position).await?;
+        let place = |position| BinlogPosition { file: at.file.clone(), position };
+        let mut exact = ExactSet {
+            gtid_set: scan.set,
+            innodb_position: scan.innodb_end.map(place),
+            innodb_at_least: scan.innodb_sure.map(place),
+        };
+        if exact.innodb_at_least.is_some() {
+            return Ok(exact);
+        }
+        for file in self.files_before(&at.file).await?.into_iter().rev().take(WALK_BACK) {
+            let scan = self.scan(&file, u64::MAX).await?;
+            let place = |position| BinlogPosition { file: file.clone(), position };
+            if exact.innodb_position.is_none() {
+                exact.innodb_position = scan.innodb_end.map(place);
+            }
+            if let Some(sure) = scan.innodb_sure {
+                exact.innodb_at_least = Some(place(sure));
                 break;
             }
         }
-        Ok(ExactSet { gtid_set: scan.set.take(), innodb_position })
+        Ok(exact)
     }
 
     async fn files_before(&mut self, file: &str) -> Result<Vec<String>, MysqlError> {
@@ -92,7 +110,10 @@ struct Scan {
     /// The GTID of the group that is being read; `BEGIN`s tell the two kinds of groups apart.
     pending: Option<String>,
     in_transaction: bool,
+    /// Whether the group holds rows: those are only logged when they changed.
+    rows: bool,
     innodb_end: Option<u64>,
+    innodb_sure: Option<u64>,
     met: bool,
     past: bool,
 }
@@ -106,7 +127,9 @@ impl Scan {
             set,
             pending: None,
             in_transaction: false,
+            rows: false,
             innodb_end: None,
+            innodb_sure: None,
             met: false,
             past: false,
         }
@@ -126,11 +149,16 @@ impl Scan {
                 let list = info.trim().trim_start_matches('[').trim_end_matches(']');
                 self.set = Some(GtidSet::parse(Flavor::Mariadb, list).map_err(|e| e.to_string())?);
             }
-            "Gtid" | "Gtid_tagged" | "Gtid_tagged_log_event" | "Anonymous_Gtid" => self.group(info),
-            "Xid" | "Xid_log_event" => self.committed(end, true)?,
-            "Transaction_payload" => self.committed(end, true)?,
-            "XA_prepare" | "XA_PREPARE" => self.committed(end, false)?,
+            "Gtid" | "Gtid_tagged" | "Anonymous_Gtid" => self.group(info),
+            "Xid" => self.committed(end, true)?,
+            "Transaction_payload" => {
+                self.rows = true; // only rows are compressed (MySQL manual, "Binary Log Transaction Compression")
+                self.committed(end, true)?;
+            }
+            "XA_prepare" => self.committed(end, false)?,
             "Query" | "Query_compressed" => self.statement(info, end)?,
+            // `Write_rows`, `Update_rows_v1`, `Delete_rows_compressed_v1` …
+            _ if kind.contains("_rows") => self.rows = true,
             _ => {}
         }
         Ok(())
@@ -161,17 +189,21 @@ impl Scan {
             return if ends { self.committed(end, false) } else { Ok(()) };
         }
         // Atomic DDL commits in InnoDB; the server shows the number of that commit.
-        self.committed(end, info.contains("/* xid="))
+        let innodb = info.contains("/* xid=");
+        self.rows = innodb;
+        self.committed(end, innodb)
     }
 
     fn committed(&mut self, end: u64, innodb: bool) -> Result<(), String> {
         if let (Some(gtid), Some(set)) = (self.pending.take(), &mut self.set) {
             set.add(&gtid).map_err(|e| e.to_string())?;
         }
-        self.in_transaction = false;
         if innodb {
             self.innodb_end = Some(end);
+            self.innodb_sure = if self.rows { Some(end) } else { self.innodb_sure };
         }
+        self.in_transaction = false;
+        self.rows = false;
         Ok(())
     }
 }

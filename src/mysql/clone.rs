@@ -125,6 +125,11 @@ impl Server {
                 text(row, "ERROR_MESSAGE")
             )));
         }
+        // The server that was cloned from shows its own clone too, without a position.
+        if text(row, "BINLOG_FILE").is_empty() {
+            let why = "this server was not started over a clone, or its source had no binary log";
+            return Err(wrong(why.to_owned()));
+        }
         let position = text(row, "POSITION");
         let place = BinlogPosition {
             file: text(row, "BINLOG_FILE").rsplit('/').next().unwrap_or_default().to_owned(),

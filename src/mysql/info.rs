@@ -35,13 +35,18 @@ impl BinlogInfo {
     }
 }
 
-/// `xtrabackup_binlog_pos_innodb`: the position that InnoDB itself recorded.
+/// `xtrabackup_binlog_pos_innodb`, which preparing writes: the position that InnoDB itself
+/// recorded; nothing when it never committed with a binary log.
 ///
 /// # Errors
 /// When it is not `file⇥position`.
-pub fn parse_innodb_position(text: &str) -> Result<BinlogPosition, MysqlError> {
+pub fn parse_innodb_position(text: &str) -> Result<Option<BinlogPosition>, MysqlError> {
     let mut fields = text.trim_end().split('\t');
-    place(fields.next(), fields.next()).ok_or_else(|| {
+    let (file, position) = (fields.next(), fields.next());
+    if file == Some("") && matches!(position, None | Some("0")) {
+        return Ok(None);
+    }
+    place(file, position).map(Some).ok_or_else(|| {
         let why = format!("`{}` is not a file and a position", cut(text));
         MysqlError::unexpected("the backup's InnoDB position", why)
     })
@@ -185,7 +190,9 @@ mod tests {
         );
         let innodb =
             parse_innodb_position(genuine!("info_rest/xtrabackup_binlog_pos_innodb")).unwrap();
-        assert_eq!(innodb.to_string(), "binlog.000011:731");
+        assert_eq!(innodb.unwrap().to_string(), "binlog.000011:731");
+        assert_eq!(parse_innodb_position("\t0\n").unwrap(), None);
+        assert!(parse_innodb_position("bin.000001\n").is_err());
     }
 
     #[test]

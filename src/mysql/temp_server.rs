@@ -83,7 +83,9 @@ pub fn temp_server_command(server: &TempServer<'_>) -> Result<CommandLine, Mysql
         .arg("--skip-name-resolve")
         .arg("--event-scheduler=OFF")
         .arg("--local-infile=OFF")
-        .arg("--skip-slave-start");
+        // One name of the two is known to each version, and the other is skipped.
+        .arg("--loose-skip-slave-start")
+        .arg("--loose-skip-replica-start");
     line = match server.binlog {
         TempBinlog::Off => line.arg("--skip-log-bin"),
         TempBinlog::Named(name) => line.arg(format!("--log-bin={name}")),
@@ -147,7 +149,8 @@ pub fn parse_server_version(output: &str) -> Result<crate::model::ServerVersion,
 }
 
 /// The position that InnoDB recovered, from a line of MariaDB's log as it starts:
-/// `… InnoDB: Last binlog file './bin.000003', position 12345`. Nothing on other lines.
+/// `… InnoDB: Last binlog file './bin.000002', position 501`. Nothing on other lines. It is only said
+/// when InnoDB had something to recover: for a prepared backup see [`super::parse_innodb_position`].
 #[must_use]
 pub fn recovered_position(line: &str) -> Option<BinlogPosition> {
     let (_, rest) = line.split_once("Last binlog file '")?;
@@ -201,8 +204,8 @@ mod tests {
     #[test]
     fn the_recovered_position_is_read() {
         let line =
-            "2026-11-20 21:40:00 0 [Note] InnoDB: Last binlog file './bin.000003', position 12345";
-        assert_eq!(recovered_position(line).unwrap().to_string(), "bin.000003:12345");
+            "2026-11-20 21:40:38 0 [Note] InnoDB: Last binlog file './bin.000002', position 501";
+        assert_eq!(recovered_position(line).unwrap().to_string(), "bin.000002:501");
         assert_eq!(recovered_position("InnoDB: Starting"), None);
         let version =
             parse_server_version("/usr/sbin/mysqld  Ver 9.7.4-2 for Linux on x86_64 ((Debian))");

@@ -29,6 +29,8 @@ pub(super) enum Kind {
     Sparse,
     Rename,
     Remove,
+    /// Ours: an empty folder, without which MySQL does not start over a clone.
+    Folder,
     /// Laid out as a payload; checked, then dropped.
     Ignorable,
 }
@@ -51,6 +53,7 @@ impl Kind {
             b'S' if dialect == Dialect::Percona => plain(Self::Sparse),
             b'R' if mariadb => plain(Self::Rename),
             b'D' if mariadb => plain(Self::Remove),
+            b'F' if dialect == Dialect::Clone => plain(Self::Folder),
             _ if flags == IGNORABLE => Ok(Self::Ignorable),
             _ => Err(format!(
                 "its type {letter:#04x} is unknown: is the engine newer than this program knows?"
@@ -64,7 +67,7 @@ impl Kind {
             Self::Payload { .. } | Self::Ignorable => 20,
             Self::Sparse => 24,
             Self::Seek { .. } => 8,
-            Self::Rename => 4,
+            Self::Rename | Self::Folder => 4,
             Self::End | Self::Remove => 0,
         }
     }

@@ -116,4 +116,8 @@ impl Sink for Taker {
         }
         Ok(())
     }
+
+    fn folder(&mut self, path: &[u8]) -> Result<(), Problem> {
+        Ok(self.folder.make(path)?)
+    }
 }

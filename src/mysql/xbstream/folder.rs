@@ -101,6 +101,11 @@ impl Folder {
         removed.map_err(|e| self.failed(path, e))
     }
 
+    pub(super) fn make(&mut self, path: &[u8]) -> Result<(), XbstreamError> {
+        let made = self.enter(path).map(drop);
+        made.map_err(|e| self.failed(path, e))
+    }
+
     pub(super) fn sync(self) -> Result<(), XbstreamError> {
         let synced = match self.sync {
             SyncPolicy::Never => Ok(()),

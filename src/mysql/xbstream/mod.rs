@@ -13,6 +13,7 @@
 //!                          map of (skip u32, length u32)  payload
 //!   R MariaDB: rename      length u32  new path
 //!   D MariaDB: remove
+//!   F ours:    an empty folder, crc32 u32 of its path
 //! ```
 //!
 //! The checksum is CRC-32 (ISO 3309) of the payload, with the map before it. Names

@@ -22,6 +22,8 @@ pub(super) trait Sink {
     fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), Problem>;
     /// A complete file is taken back.
     fn remove(&mut self, path: &[u8]) -> Result<(), Problem>;
+    /// There is a folder, which may stay empty.
+    fn folder(&mut self, path: &[u8]) -> Result<(), Problem>;
 }
 
 /// A sink's refusal; the parser adds where.
@@ -217,6 +219,14 @@ impl Parser {
             }
             Kind::End => sink.end(normal(&self.path)),
             Kind::Remove => sink.remove(normal(&self.path)),
+            Kind::Folder => {
+                let (expected, actual) = (u32_at(&self.head, at), crc32fast::hash(&self.path));
+                if expected != actual {
+                    let (at, path) = (self.chunk_at, self.name());
+                    return Err(XbstreamError::Checksum { at, path, expected, actual });
+                }
+                sink.folder(normal(&self.path))
+            }
             Kind::Seek { rewrite } => {
                 sink.seek(normal(&self.path), u64_at(&self.head, at), rewrite)
             }

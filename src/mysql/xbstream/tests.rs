@@ -261,6 +261,7 @@ fn a_folder_becomes_a_stream_and_a_folder_again() {
     fs::write(from.path().join("d/large.ibd"), &large).unwrap();
     fs::write(from.path().join("d/e/empty"), b"").unwrap();
     fs::write(from.path().join("ibdata1"), b"small").unwrap();
+    fs::create_dir_all(from.path().join("mysql/nothing")).unwrap();
     let mut stream = Vec::new();
     Writer::new(from.path(), b"{}".to_vec()).unwrap().read_to_end(&mut stream).unwrap();
     let to = tempfile::tempdir().unwrap();
@@ -268,6 +269,11 @@ fn a_folder_becomes_a_stream_and_a_folder_again() {
     assert_eq!((whole.files(), whole.info(CLONE_INFO)), (4, Some(&b"{}"[..])));
     assert_eq!(fs::read(to.path().join("d/large.ibd")).unwrap(), large);
     assert_eq!(fs::read(to.path().join("d/e/empty")).unwrap(), b"");
+    assert!(to.path().join("mysql/nothing").is_dir());
+    let at = stream.windows(5).position(|w| w == b"mysql").unwrap();
+    stream[at] ^= 1;
+    assert!(refusal(Dialect::Clone, &stream).contains("checksum"));
+    stream[at] ^= 1;
     let cut = stream.len() - 30;
     assert!(check(Dialect::Clone, &stream[..cut]).is_err());
 }

@@ -75,4 +75,8 @@ impl Sink for Books {
     fn remove(&mut self, path: &[u8]) -> Result<(), Problem> {
         self.0.remove(path).map(drop)
     }
+
+    fn folder(&mut self, _: &[u8]) -> Result<(), Problem> {
+        Ok(())
+    }
 }

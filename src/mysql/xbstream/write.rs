@@ -25,6 +25,7 @@ const CHUNK: usize = 4 << 20;
 #[derive(Debug)]
 pub struct Writer {
     root: PathBuf,
+    empty: Vec<PathBuf>,
     waiting: VecDeque<PathBuf>,
     open: Option<(Vec<u8>, File, u64)>,
     info: Option<Vec<u8>>,
@@ -39,8 +40,8 @@ impl Writer {
     /// # Errors
     /// When the folder cannot be read, or holds anything but files and folders.
     pub fn new(root: &Path, info: Vec<u8>) -> Result<Self, XbstreamError> {
-        let mut waiting = Vec::new();
-        list(root, Path::new(""), &mut waiting)?;
+        let (mut waiting, mut empty) = (Vec::new(), Vec::new());
+        list(root, Path::new(""), &mut waiting, &mut empty)?;
         waiting.sort();
         if info.is_empty() {
             let why = "the information that ends the stream is empty".to_owned();
@@ -48,6 +49,7 @@ impl Writer {
         }
         Ok(Self {
             root: root.to_owned(),
+            empty,
             waiting: waiting.into(),
             open: None,
             info: Some(info),
@@ -71,6 +73,12 @@ impl Writer {
                 head_of(&mut self.buffer, b'E', path);
                 self.open = None;
             }
+            return Ok(());
+        }
+        if let Some(path) = self.empty.pop() {
+            let path = path.as_os_str().as_bytes();
+            head_of(&mut self.buffer, b'F', path);
+            self.buffer.extend_from_slice(&crc32fast::hash(path).to_le_bytes());
             return Ok(());
         }
         if let Some(path) = self.waiting.pop_front() {
@@ -101,24 +109,33 @@ impl Read for Writer {
     }
 }
 
-fn list(root: &Path, below: &Path, files: &mut Vec<PathBuf>) -> Result<(), XbstreamError> {
+fn list(
+    root: &Path,
+    below: &Path,
+    files: &mut Vec<PathBuf>,
+    empty: &mut Vec<PathBuf>,
+) -> Result<(), XbstreamError> {
     let wrong = |path: &Path, why: String| XbstreamError::Read { path: root.join(path), why };
     let entries = fs::read_dir(root.join(below)).map_err(|e| wrong(below, e.to_string()))?;
+    let mut none = true;
     for entry in entries {
+        none = false;
         let entry = entry.map_err(|e| wrong(below, e.to_string()))?;
         let path = below.join(entry.file_name());
+        check_path(path.as_os_str().as_bytes()).map_err(|why| wrong(&path, why.to_owned()))?;
         let kind = entry.file_type().map_err(|e| wrong(&path, e.to_string()))?;
         if kind.is_dir() {
-            list(root, &path, files)?;
+            list(root, &path, files, empty)?;
         } else if !kind.is_file() {
             return Err(wrong(&path, "it is neither a file nor a folder".to_owned()));
+        } else if path.as_os_str() == CLONE_INFO {
+            return Err(wrong(&path, "its name is reserved".to_owned()));
         } else {
-            check_path(path.as_os_str().as_bytes()).map_err(|why| wrong(&path, why.to_owned()))?;
-            if path.as_os_str() == CLONE_INFO {
-                return Err(wrong(&path, "its name is reserved".to_owned()));
-            }
             files.push(path);
         }
+    }
+    if none && !below.as_os_str().is_empty() {
+        empty.push(below.to_owned());
     }
     Ok(())
 }

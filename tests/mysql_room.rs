@@ -1,0 +1,458 @@
+//! The rooms `mysql` and `process` against real servers: MariaDB of the system, MySQL 9 of the tools.
+
+#[path = "support/load.rs"]
+mod load;
+#[path = "support/mariadb.rs"]
+mod mariadb;
+#[path = "support/mysql9.rs"]
+mod mysql9;
+#[path = "support/tools.rs"]
+mod tools;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read, Write as _},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use backstay::{
+    model::{BinlogPosition, EngineKind, Flavor, TransportSecurity},
+    mysql::{
+        BinlogInfo, Checkpoints, ConnectOptions, Endpoint, EngineInfo, MysqlError, OptionFile,
+        Server, TempBinlog, TempServer, Tls, TlsMode, checks, engines, parse_innodb_position,
+        temp_server_command,
+        xbstream::{CLONE_INFO, Dialect, Extractor, SyncPolicy, Validator, WholeStream, Writer},
+    },
+    process::{Child, Input, Output},
+};
+use mariadb::{MariaDb, root, run, short_dir};
+use mysql_async::prelude::Queryable as _;
+use mysql9::{Mysql9, mysqld};
+use tools::wait_until;
+
+fn engine() -> engines::Engine {
+    let program = engines::discover(EngineKind::MariadbBackup, None).unwrap();
+    let output = Command::new(&program).arg("--version").output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    engines::parse_version(EngineKind::MariadbBackup, &program, &String::from_utf8_lossy(&said))
+        .unwrap()
+}
+
+/// A backup with mariadb-backup, into a file, checked on its way.
+async fn mariadb_backup(options: &ConnectOptions, to: &Path) -> WholeStream {
+    let mut server = Server::connect(options).await.unwrap();
+    let engine = engine();
+    engines::check_version(&engine, server.version()).unwrap();
+    let scratch = short_dir();
+    let option_file = OptionFile::write(options, scratch.path()).unwrap();
+    let args = engines::BackupArgs {
+        option_file: option_file.path(),
+        scratch: &scratch.path().join("scratch"),
+        parallel: 2,
+        datadir: None,
+        incremental_lsn: None,
+        server: &server.version().clone(),
+    };
+    let line = engines::backup_command(&engine, &args);
+    let mut child = Child::spawn("mariadb-backup", &line, Input::Null, Output::Pipe).unwrap();
+    let mut out = child.take_stdout().unwrap();
+    let mut file = fs::File::create(to).unwrap();
+    let whole = tokio::task::spawn_blocking(move || {
+        let mut validator = Validator::new(Dialect::Mariadb);
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match out.read(&mut buffer).unwrap() {
+                0 => return validator.finish().unwrap(),
+                n => {
+                    validator.feed(&buffer[..n]).unwrap();
+                    file.write_all(&buffer[..n]).unwrap();
+                }
+            }
+        }
+    });
+    let whole = whole.await.unwrap();
+    let exit = child.wait().await.unwrap();
+    assert!(engines::said_completed(exit.tail()), "{:?}", exit.tail());
+    assert!(!server.facts().await.unwrap().is_replica);
+    server.close().await;
+    whole
+}
+
+fn extract(dialect: Dialect, mut from: impl Read, to: &Path) -> WholeStream {
+    fs::create_dir_all(to).unwrap();
+    let mut extractor = Extractor::new(dialect, to, SyncPolicy::AtEnd).unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match from.read(&mut buffer).unwrap() {
+            0 => return extractor.finish().unwrap(),
+            n => extractor.feed(&buffer[..n]).unwrap(),
+        }
+    }
+}
+
+fn tree(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (mut files, mut folders) = (BTreeMap::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                let name = entry.path().strip_prefix(root).unwrap().to_owned();
+                files.insert(name, fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+    files
+}
+
+/// A temporary server over a data directory, with `root` and the password of the tests.
+struct Temp {
+    child: Child,
+    socket: PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Temp {
+    async fn start(flavor: Flavor, program: &Path, datadir: &Path) -> Self {
+        let dir = short_dir();
+        let (socket, init) = (dir.path().join("s"), dir.path().join("init.sql"));
+        let password = mariadb::PASSWORD;
+        fs::write(
+            &init,
+            format!("SET sql_log_bin=0;\nALTER USER root@localhost IDENTIFIED BY '{password}';\n"),
+        )
+        .unwrap();
+        let line = temp_server_command(&TempServer {
+            flavor,
+            program,
+            datadir,
+            socket: &socket,
+            init_file: Some(&init),
+            tmpdir: Some(dir.path()),
+            server_id: 4_000_000_001,
+            buffer_pool: 64 << 20,
+            binlog: TempBinlog::Off,
+            options: &BTreeMap::new(),
+            // Where the position of a clone is read from; MariaDB skips it.
+            extra: &["--loose-plugin-load-add=clone=mysql_clone.so".to_owned()],
+        })
+        .unwrap();
+        let child = Child::spawn("temp-server", &line, Input::Null, Output::Null).unwrap();
+        wait_until("temporary server", Duration::from_secs(60), || {
+            assert!(child.is_running(), "{:#?}", child.tail());
+            child.tail().iter().any(|line| line.contains("ready for connections"))
+        });
+        Self { child, socket, dir }
+    }
+
+    fn options(&self) -> ConnectOptions {
+        root(Endpoint::Socket(self.socket.clone()))
+    }
+
+    async fn stop(self) {
+        self.child.stop(Duration::from_secs(60)).await.unwrap();
+        drop(self.dir);
+    }
+}
+
+/// What InnoDB has recorded in a prepared backup, and the tables in it.
+async fn recovered(datadir: &Path) -> (BinlogPosition, BTreeMap<String, u64>) {
+    let recorded = fs::read_to_string(datadir.join("xtrabackup_binlog_pos_innodb")).unwrap();
+    let position = parse_innodb_position(&recorded).unwrap();
+    let temp = Temp::start(Flavor::Mariadb, Path::new("/usr/sbin/mariadbd"), datadir).await;
+    let sums = load::checksums(&temp.socket).await;
+    temp.stop().await;
+    (position.expect("InnoDB committed something"), sums)
+}
+
+fn prepare(dir: &Path) {
+    let line = engines::prepare_command(&engine(), dir, 64 << 20, false, None);
+    run(Command::new(&line.program).args(&line.args));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mariadb_backup_under_load_is_whole_and_exact() {
+    backup_under_load("MIXED").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mariadb_backup_of_rows_is_exact_in_innodb_too() {
+    backup_under_load("ROW").await;
+}
+
+async fn backup_under_load(format: &str) {
+    let source = MariaDb::start(&[&format!("--binlog-format={format}")]);
+    load::seed(&source.socket, 20_000).await;
+    let writers = load::Load::start(&source.socket, 3);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let dir = short_dir();
+    let stream = dir.path().join("stream");
+    let whole = mariadb_backup(&source.options(), &stream).await;
+    assert!(writers.stop().await > 100);
+
+    // The same files as the vendor's own tool extracts, byte by byte.
+    let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
+    let extracted = extract(Dialect::Mariadb, fs::File::open(&stream).unwrap(), &ours);
+    assert_eq!(extracted.files(), whole.files());
+    fs::create_dir(&theirs).unwrap();
+    run(Command::new("mbstream")
+        .args(["-x", "-C"])
+        .arg(&theirs)
+        .stdin(fs::File::open(&stream).unwrap()));
+    assert!(tree(&ours) == tree(&theirs), "the trees differ");
+
+    let info = |what: &str| {
+        let names = engines::info_names(what);
+        String::from_utf8(names.iter().find_map(|name| whole.info(name)).unwrap().to_vec()).unwrap()
+    };
+    let recorded = BinlogInfo::parse(Flavor::Mariadb, &info("binlog_info")).unwrap();
+    assert_eq!(Checkpoints::parse(&info("checkpoints")).unwrap().backup_type, "full-backuped");
+    assert!(EngineInfo::parse(&info("info")).unwrap().server_version.is_some());
+
+    let mut server = Server::connect(&source.options()).await.unwrap();
+    let exact = server.exact_set_at(&recorded.position).await.unwrap();
+    assert_eq!(exact.gtid_set, recorded.gtid_set, "at {}", recorded.position);
+    prepare(&ours);
+    let (position, sums) = recovered(&ours).await;
+    let (earliest, latest) = (exact.innodb_at_least, exact.innodb_position.unwrap());
+    if format == "ROW" {
+        assert_eq!(position, latest);
+        assert_eq!(earliest, Some(latest));
+    } else {
+        // The writers repeat each other's updates: the last one logged may have changed nothing.
+        assert!(earliest.is_none_or(|earliest| earliest.position <= position.position));
+        assert!(position.position <= latest.position && position.file == latest.file);
+    }
+    assert_eq!(sums.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn innodbs_position_is_predicted_after_ddl_myisam_and_rotation() {
+    let source = MariaDb::start(&[]);
+    let mut conn = load::connect(&source.socket).await;
+    for sql in [
+        "CREATE DATABASE d",
+        "CREATE TABLE d.i (a INT) ENGINE=InnoDB",
+        "CREATE TABLE d.m (a INT) ENGINE=MyISAM",
+    ] {
+        conn.query_drop(sql).await.unwrap();
+    }
+    let mut server = Server::connect(&source.options()).await.unwrap();
+    for (step, sql) in [
+        "INSERT INTO d.i VALUES (1)",
+        "INSERT INTO d.m VALUES (1)",
+        "CREATE TABLE d.later (a INT) ENGINE=InnoDB",
+        "FLUSH BINARY LOGS",
+        "ALTER TABLE d.i ADD COLUMN b INT, ALGORITHM=COPY",
+        "DROP TABLE d.later",
+        "INSERT INTO d.i VALUES (2, 2)",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        conn.query_drop(sql).await.unwrap();
+        let before = load::checksums(&source.socket).await;
+        let dir = short_dir();
+        let (stream, data) = (dir.path().join("stream"), dir.path().join("data"));
+        mariadb_backup(&source.options(), &stream).await;
+        extract(Dialect::Mariadb, fs::File::open(&stream).unwrap(), &data);
+        prepare(&data);
+        let place = server.current_position().await.unwrap().0.unwrap();
+        let exact = server.exact_set_at(&place).await.unwrap();
+        let (position, sums) = recovered(&data).await;
+        assert_eq!(Some(position), exact.innodb_position, "step {step}: {sql}");
+        assert_eq!(sums, before, "step {step}: {sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_of_mysql_under_load_is_exact() {
+    let source = Mysql9::start(&[]);
+    load::seed(&source.socket, 20_000).await;
+    let mut server = Server::connect(&source.options()).await.unwrap();
+    server.check_clone().await.unwrap();
+
+    let mut conn = load::connect(&source.socket).await;
+    conn.query_drop("CREATE TABLE `load`.torn (a INT) ENGINE=MyISAM").await.unwrap();
+    let refused = server.check_clone().await.unwrap_err().to_string();
+    assert!(refused.contains("load.torn (MyISAM)"), "{refused}");
+    conn.query_drop("DROP TABLE `load`.torn").await.unwrap();
+    // A user who cannot see tables must not pass for a server without them.
+    conn.query_drop("CREATE USER blind@localhost IDENTIFIED BY 'b'").await.unwrap();
+    conn.query_drop("GRANT BACKUP_ADMIN ON *.* TO blind@localhost").await.unwrap();
+    let blind = ConnectOptions {
+        user: "blind".into(),
+        password: Some("b".to_owned().into()),
+        ..source.options()
+    };
+    let refused =
+        Server::connect(&blind).await.unwrap().check_clone().await.unwrap_err().to_string();
+    assert!(refused.contains("GRANT SELECT"), "{refused}");
+
+    let writers = load::Load::start(&source.socket, 3);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let dir = short_dir();
+    let cloned = dir.path().join("clone");
+    server.clone_into(&cloned).await.unwrap();
+    assert!(writers.stop().await > 50);
+
+    let data = dir.path().join("data");
+    let stream = Writer::new(&cloned, b"{\"clone\":1}".to_vec()).unwrap();
+    let whole = extract(Dialect::Clone, stream, &data);
+    assert_eq!(whole.info(CLONE_INFO), Some(&b"{\"clone\":1}"[..]));
+    let mut copied = tree(&data);
+    copied.remove(Path::new(CLONE_INFO));
+    assert!(copied == tree(&cloned), "the trees differ");
+
+    let temp = Temp::start(Flavor::Mysql, &mysqld(), &data).await;
+    let mut restored = Server::connect(&temp.options()).await.unwrap();
+    let (place, set) = restored.cloned_position().await.unwrap();
+    let exact = server.exact_set_at(&place).await.unwrap();
+    assert_eq!(exact.gtid_set.as_ref(), Some(&set), "at {place}");
+    assert!(exact.innodb_position.is_some());
+    let executed = restored.setting("gtid_executed").await.unwrap().unwrap();
+    assert_eq!(executed.parse(), Ok(set));
+    assert_eq!(load::checksums(&temp.socket).await.len(), 4);
+    temp.stop().await;
+    assert!(
+        server
+            .cloned_position()
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("not started over a clone")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_settings_and_grants_of_both_flavors_are_read() {
+    let (mysql, maria) = (Mysql9::start(&[]), MariaDb::start(&[]));
+    for (options, flavor, server_id) in
+        [(mysql.options(), Flavor::Mysql, 21), (maria.options(), Flavor::Mariadb, 11)]
+    {
+        let mut server = Server::connect(&options).await.unwrap();
+        assert_eq!(server.transport(), TransportSecurity::Local);
+        let facts = server.facts().await.unwrap();
+        assert_eq!((facts.flavor, facts.server_id, facts.page_size), (flavor, server_id, 16384));
+        assert!(facts.position.is_some() && facts.gtid_set.is_some() && facts.data_bytes > 1 << 20);
+        assert!(facts.options.contains_key("innodb_data_file_path") && !facts.is_replica);
+        assert_eq!(
+            facts.server_uuid.is_some(),
+            flavor == Flavor::Mysql || server.setting("server_uid").await.unwrap().is_some()
+        );
+        assert!(
+            server.datadir().await.unwrap().is_absolute()
+                && server.basedir().await.unwrap().is_absolute()
+        );
+        assert_eq!(server.setting("no_such_setting").await.unwrap(), None);
+        let settings = server.settings().await.unwrap();
+        let judged = checks::judge_settings(flavor, &settings);
+        let failed: Vec<_> = judged.iter().filter(|f| f.level == checks::Level::Fail).collect();
+        assert!(judged.len() > 6 && failed.is_empty(), "{failed:?}");
+        let grants = server.grants().await.unwrap();
+        let judged =
+            checks::judge_backup_grants(flavor, engines::choose(server.version()), &grants);
+        assert!(judged.iter().all(|f| f.level == checks::Level::Ok), "{judged:?}");
+        let gone = BinlogPosition { file: "nothing.000009".into(), position: 4 };
+        assert!(server.exact_set_at(&gone).await.is_err());
+        let place = facts.position.unwrap();
+        let between = BinlogPosition { position: place.position - 1, ..place.clone() };
+        assert!(
+            server
+                .exact_set_at(&between)
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("no event ends at")
+        );
+        assert_eq!(server.exact_set_at(&place).await.unwrap().gtid_set, facts.gtid_set);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_to_connect_are_told_apart() {
+    let source = Mysql9::start(&[]);
+    let tcp = |mode, ca: Option<&str>| {
+        let ca = ca.map(|name| source.dir.path().join("data").join(name));
+        let endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: source.port };
+        ConnectOptions { tls: Tls { mode, ca, cert: None, key: None }, ..root(endpoint) }
+    };
+    for (mode, ca, transport) in [
+        (TlsMode::Disabled, None, TransportSecurity::Plain),
+        (TlsMode::Preferred, None, TransportSecurity::TlsUnverified),
+        (TlsMode::Required, None, TransportSecurity::TlsUnverified),
+        (TlsMode::VerifyCa, Some("ca.pem"), TransportSecurity::TlsVerified),
+    ] {
+        let server =
+            Server::connect(&tcp(mode, ca)).await.unwrap_or_else(|e| panic!("{mode:?}: {e}"));
+        assert_eq!(server.transport(), transport);
+    }
+    // A public CA did not sign it; and the certificate names no host.
+    for (mode, ca) in [(TlsMode::VerifyCa, None), (TlsMode::VerifyIdentity, Some("ca.pem"))] {
+        let error = Server::connect(&tcp(mode, ca)).await.unwrap_err();
+        assert!(matches!(error, MysqlError::Tls { .. }), "{mode:?}: {error}");
+    }
+    let wrong =
+        ConnectOptions { password: Some("not-this-one".to_owned().into()), ..source.options() };
+    let error = Server::connect(&wrong).await.unwrap_err();
+    assert!(matches!(error, MysqlError::AccessDenied { .. }), "{error}");
+    assert!(!format!("{error} {error:?}").contains("not-this-one"));
+    let nobody = root(Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: tools::free_port() });
+    assert!(matches!(Server::connect(&nobody).await.unwrap_err(), MysqlError::Unreachable { .. }));
+
+    // A server without TLS: preferred goes on in plain, required does not.
+    let plain = MariaDb::start(&["--skip-ssl"]);
+    let endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: plain.port };
+    let mut options = root(endpoint);
+    assert_eq!(Server::connect(&options).await.unwrap().transport(), TransportSecurity::Plain);
+    options.tls.mode = TlsMode::Required;
+    assert!(matches!(Server::connect(&options).await.unwrap_err(), MysqlError::Tls { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_password_reaches_real_programs_through_the_option_file() {
+    let password = r#" #;a'b"c\d\n[x]$=%ü "#;
+    let (mysql, maria) = (Mysql9::start(&[]), MariaDb::start(&[]));
+    for (socket, port, client) in [
+        (&mysql.socket, mysql.port, tools::tool("mysql9/bin/mysql")),
+        (&maria.socket, maria.port, PathBuf::from("mariadb")),
+    ] {
+        let quoted = password.replace('\\', "\\\\").replace('\'', "''");
+        let mut conn = load::connect(socket).await;
+        conn.query_drop(format!("CREATE USER 'odd'@'%' IDENTIFIED BY '{quoted}'")).await.unwrap();
+        conn.query_drop("GRANT ALL ON *.* TO 'odd'@'%'").await.unwrap();
+        for endpoint in
+            [Endpoint::Socket(socket.clone()), Endpoint::Tcp { host: "127.0.0.1".into(), port }]
+        {
+            let odd = ConnectOptions {
+                user: "odd".into(),
+                password: Some(password.to_owned().into()),
+                ..root(endpoint)
+            };
+            Server::connect(&odd).await.unwrap();
+            let file = OptionFile::write(&odd, Path::new("/tmp")).unwrap();
+            let mut command = Command::new(&client);
+            command.arg(format!("--defaults-file={}", file.path().display())).args([
+                "-N",
+                "-e",
+                "SELECT CURRENT_USER()",
+            ]);
+            assert_eq!(run(&mut command), "odd@%\n");
+        }
+    }
+    let odd = ConnectOptions {
+        user: "odd".into(),
+        password: Some(password.to_owned().into()),
+        ..maria.options()
+    };
+    let dir = short_dir();
+    assert!(mariadb_backup(&odd, &dir.path().join("stream")).await.files() > 50);
+    let none = fs::read_dir("/dev/shm")
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("backstay-"))
+        .count();
+    assert!(none < 3, "option files are left behind");
+}
