@@ -1,100 +1,17 @@
 //! One connection to a server, over mysql_async, for queries and settings.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use mysql_async::{
-    ClientIdentity, Conn, DriverError, Error, IoError, OptsBuilder, Row, SslOpts,
-    prelude::Queryable as _,
-};
-use secrecy::{ExposeSecret as _, SecretString};
+use mysql_async::{Conn, DriverError, Error, Row, prelude::Queryable as _};
 
 use crate::model::{Flavor, ServerVersion, TransportSecurity};
 
-use super::MysqlError;
+use super::{ConnectOptions, Endpoint, MysqlError, dial};
 
 /// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(15);
+pub(super) const CONNECT: Duration = Duration::from_secs(15);
 /// How long a statement may take unless said otherwise.
 pub(super) const STATEMENT: Duration = Duration::from_secs(120);
-
-/// Where a server listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
-    /// A Unix socket.
-    Socket(PathBuf),
-    /// TCP.
-    Tcp {
-        /// Name or address; TLS verifies the certificate against it.
-        host: String,
-        /// Port.
-        port: u16,
-    },
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Socket(path) => write!(f, "{}", path.display()),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-        }
-    }
-}
-
-/// How much protection a TCP connection must have (as MySQL's `--ssl-mode`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TlsMode {
-    /// None.
-    Disabled,
-    /// TLS when the server offers it; its certificate is not verified.
-    #[default]
-    Preferred,
-    /// TLS, or no connection; the certificate is not verified.
-    Required,
-    /// TLS with a certificate from the given CA.
-    VerifyCa,
-    /// TLS with a certificate from the given CA, or a public one, for this host.
-    VerifyIdentity,
-}
-
-impl TlsMode {
-    /// The spelling of MySQL's `--ssl-mode`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Disabled => "DISABLED",
-            Self::Preferred => "PREFERRED",
-            Self::Required => "REQUIRED",
-            Self::VerifyCa => "VERIFY_CA",
-            Self::VerifyIdentity => "VERIFY_IDENTITY",
-        }
-    }
-}
-
-/// TLS for a TCP connection; a Unix socket needs none.
-#[derive(Debug, Clone, Default)]
-pub struct Tls {
-    /// How much is demanded.
-    pub mode: TlsMode,
-    /// PEM file of the CAs to trust; without it the public ones.
-    pub ca: Option<PathBuf>,
-    /// PEM file of the client's certificate.
-    pub cert: Option<PathBuf>,
-    /// PEM file of the client's key.
-    pub key: Option<PathBuf>,
-}
-
-/// Everything that a connection takes. Its `Debug` shows no password.
-#[derive(Debug, Clone)]
-pub struct ConnectOptions {
-    /// Where.
-    pub endpoint: Endpoint,
-    /// As whom.
-    pub user: String,
-    /// With what, if anything.
-    pub password: Option<SecretString>,
-    /// How protected.
-    pub tls: Tls,
-}
 
 /// A connection to a server whose version is known.
 #[derive(Debug)]
@@ -111,7 +28,7 @@ impl Server {
     /// # Errors
     /// [`MysqlError::Unreachable`], [`MysqlError::AccessDenied`], [`MysqlError::Tls`].
     pub async fn connect(options: &ConnectOptions) -> Result<Self, MysqlError> {
-        let (mut conn, transport) = open(options).await?;
+        let (mut conn, transport) = dial::open(options).await?;
         let doing = "asking for the version";
         let version: Option<String> =
             within(doing, STATEMENT, conn.query_first("SELECT VERSION()")).await?;
@@ -227,121 +144,4 @@ fn failed(doing: &str, error: &Error) -> MysqlError {
         _ => "",
     };
     MysqlError::Query { doing: doing.to_owned(), why: error.to_string(), hint }
-}
-
-async fn open(options: &ConnectOptions) -> Result<(Conn, TransportSecurity), MysqlError> {
-    let mut builder = OptsBuilder::default()
-        .user(Some(options.user.clone()))
-        .pass(options.password.as_ref().map(|p| p.expose_secret().to_owned()))
-        .prefer_socket(false)
-        .tcp_keepalive(Some(Duration::from_secs(30)));
-    match &options.endpoint {
-        Endpoint::Socket(path) => {
-            builder = builder.socket(Some(path.to_string_lossy()));
-            return Ok((attempt(builder, options).await?, TransportSecurity::Local));
-        }
-        Endpoint::Tcp { host, port } => {
-            builder = builder.ip_or_hostname(host.clone()).tcp_port(*port)
-        }
-    }
-    let secured = match options.tls.mode {
-        TlsMode::Disabled => {
-            return Ok((attempt(builder, options).await?, TransportSecurity::Plain));
-        }
-        TlsMode::Preferred | TlsMode::Required => TransportSecurity::TlsUnverified,
-        TlsMode::VerifyCa | TlsMode::VerifyIdentity => TransportSecurity::TlsVerified,
-    };
-    let tls = builder.clone().ssl_opts(Some(ssl_options(&options.tls, &options.endpoint)?));
-    match attempt(tls, options).await {
-        Err(MysqlError::Tls { why, .. })
-            if options.tls.mode == TlsMode::Preferred && why == NO_TLS =>
-        {
-            Ok((attempt(builder, options).await?, TransportSecurity::Plain))
-        }
-        opened => Ok((opened?, secured)),
-    }
-}
-
-const NO_TLS: &str = "the server offers no TLS";
-
-fn ssl_options(tls: &Tls, endpoint: &Endpoint) -> Result<SslOpts, MysqlError> {
-    let verify = matches!(tls.mode, TlsMode::VerifyCa | TlsMode::VerifyIdentity);
-    let mut ssl = SslOpts::default()
-        .with_danger_accept_invalid_certs(!verify)
-        .with_danger_skip_domain_validation(tls.mode != TlsMode::VerifyIdentity);
-    if let Some(ca) = tls.ca.clone().filter(|_| verify) {
-        ssl = ssl.with_root_certs(vec![ca.into()]).with_disable_built_in_roots(true);
-    }
-    if tls.mode == TlsMode::VerifyCa {
-        // mysql_async 0.37 means to let a certificate for another name pass, and looks for these
-        // words in the error. rustls no longer says them, but it does quote the expected name, in
-        // that error and in no other, and checks names only after the chain of signatures.
-        ssl = ssl.with_danger_tls_hostname_override(Some("NotValidForName"));
-    }
-    match (&tls.cert, &tls.key) {
-        (Some(cert), Some(key)) => {
-            ssl = ssl.with_client_identity(Some(ClientIdentity::new(
-                cert.clone().into(),
-                key.clone().into(),
-            )));
-        }
-        (None, None) => {}
-        _ => {
-            let why = "a client certificate needs its key, and a key its certificate".to_owned();
-            return Err(MysqlError::Tls { endpoint: endpoint.to_string(), why });
-        }
-    }
-    Ok(ssl)
-}
-
-async fn attempt(builder: OptsBuilder, options: &ConnectOptions) -> Result<Conn, MysqlError> {
-    let endpoint = options.endpoint.to_string();
-    let error = match tokio::time::timeout(CONNECT, Conn::new(builder)).await {
-        Ok(Ok(conn)) => return Ok(conn),
-        Ok(Err(error)) => error,
-        Err(_) => {
-            return Err(MysqlError::Unreachable {
-                endpoint,
-                why: format!("no answer within {CONNECT:?}"),
-            });
-        }
-    };
-    Err(match error {
-        Error::Driver(DriverError::NoClientSslFlagFromServer) => {
-            MysqlError::Tls { endpoint, why: NO_TLS.to_owned() }
-        }
-        Error::Io(IoError::Tls(e)) => MysqlError::Tls { endpoint, why: e.to_string() },
-        // rustls reports a failed handshake inside an I/O error.
-        Error::Io(IoError::Io(e))
-            if e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) =>
-        {
-            MysqlError::Tls { endpoint, why: e.to_string() }
-        }
-        Error::Server(e) if matches!(e.code, 1044 | 1045 | 1130 | 1698 | 1862 | 3118 | 3159) => {
-            MysqlError::AccessDenied { endpoint, user: options.user.clone(), why: e.message }
-        }
-        other => MysqlError::Unreachable { endpoint, why: other.to_string() },
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_show_no_password() {
-        let options = ConnectOptions {
-            endpoint: Endpoint::Tcp { host: "db".into(), port: 3306 },
-            user: "backup".into(),
-            password: Some("hunter2-secret".to_owned().into()),
-            tls: Tls::default(),
-        };
-        assert!(!format!("{options:?}").contains("hunter2"));
-    }
-
-    #[test]
-    fn half_an_identity_is_refused() {
-        let tls = Tls { mode: TlsMode::Required, cert: Some("c.pem".into()), ..Tls::default() };
-        assert!(ssl_options(&tls, &Endpoint::Socket("s".into())).is_err());
-    }
 }

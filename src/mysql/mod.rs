@@ -4,21 +4,24 @@ mod binlog_scan;
 pub mod checks;
 mod clone;
 mod connect;
+mod dial;
 pub mod engines;
 mod error;
 mod facts;
 mod grants;
 mod info;
 mod option_file;
+mod options;
 mod temp_server;
 pub mod xbstream;
 
 pub use binlog_scan::ExactSet;
-pub use connect::{ConnectOptions, Endpoint, Server, Tls, TlsMode};
+pub use connect::Server;
 pub use error::MysqlError;
 pub use grants::Grants;
 pub use info::{BinlogInfo, Checkpoints, EngineInfo, parse_backup_my_cnf, parse_innodb_position};
 pub use option_file::OptionFile;
+pub use options::{ConnectOptions, Endpoint, Tls, TlsMode};
 pub use temp_server::{
     TempBinlog, TempServer, discover_server, parse_server_version, recovered_position,
     temp_server_command,

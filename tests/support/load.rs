@@ -14,7 +14,7 @@ use mysql_async::{Conn, OptsBuilder, prelude::Queryable};
 use crate::mariadb::PASSWORD;
 
 /// A connection as root.
-pub async fn connect(socket: &Path) -> Conn {
+pub(crate) async fn connect(socket: &Path) -> Conn {
     let options = OptsBuilder::default()
         .socket(Some(socket.to_str().unwrap()))
         .user(Some("root"))
@@ -23,7 +23,7 @@ pub async fn connect(socket: &Path) -> Conn {
 }
 
 /// Makes the schema `load`, with some rows.
-pub async fn seed(socket: &Path, rows: u32) {
+pub(crate) async fn seed(socket: &Path, rows: u32) {
     let mut conn = connect(socket).await;
     conn.query_drop("CREATE DATABASE IF NOT EXISTS `load`").await.unwrap();
     for table in 0..4 {
@@ -45,21 +45,21 @@ pub async fn seed(socket: &Path, rows: u32) {
 }
 
 /// A running load.
-pub struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     tasks: Vec<tokio::task::JoinHandle<u64>>,
 }
 
 impl Load {
     /// Starts `tasks` writers over the tables of [`seed`]: inserts, updates, deletes, now and then DDL.
-    pub fn start(socket: &Path, tasks: u32) -> Self {
+    pub(crate) fn start(socket: &Path, tasks: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let task = |number| tokio::spawn(write(socket.to_owned(), number, Arc::clone(&stop)));
         Self { tasks: (0..tasks).map(task).collect(), stop: Arc::clone(&stop) }
     }
 
     /// Stops it; how many transactions were committed.
-    pub async fn stop(self) -> u64 {
+    pub(crate) async fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         let mut committed = 0;
         for task in self.tasks {
@@ -97,7 +97,7 @@ async fn write(socket: std::path::PathBuf, number: u32, stop: Arc<AtomicBool>) -
 }
 
 /// `CHECKSUM TABLE` of every user table, by name.
-pub async fn checksums(socket: &Path) -> BTreeMap<String, u64> {
+pub(crate) async fn checksums(socket: &Path) -> BTreeMap<String, u64> {
     let mut conn = connect(socket).await;
     let tables: Vec<String> = conn
         .query(

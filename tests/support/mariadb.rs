@@ -11,20 +11,20 @@ use backstay::mysql::{ConnectOptions, Endpoint, Tls};
 use crate::tools::{Daemon, free_port, wait_until};
 
 /// The password of `root` on every throwaway server.
-pub const PASSWORD: &str = "root-pass#word";
+pub(crate) const PASSWORD: &str = "root-pass#word";
 
 /// A running server; it ends when dropped.
-pub struct MariaDb {
+pub(crate) struct MariaDb {
     // Fields are dropped in this order: the server ends before its folder goes.
-    pub daemon: Daemon,
-    pub dir: tempfile::TempDir,
-    pub socket: PathBuf,
-    pub port: u16,
+    pub(crate) daemon: Daemon,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) socket: PathBuf,
+    pub(crate) port: u16,
 }
 
 /// A data directory made once and copied ever after. Made beside its place and moved there,
 /// so that two test processes do not meet.
-pub fn template(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
+pub(crate) fn template(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if !place.exists() {
         let beside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -36,7 +36,7 @@ pub fn template(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
 }
 
 /// Runs a command; its output is shown when it fails.
-pub fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}\n{err}", output.status);
@@ -44,12 +44,12 @@ pub fn run(command: &mut Command) -> String {
 }
 
 /// A folder on `/tmp`: socket paths must be short.
-pub fn short_dir() -> tempfile::TempDir {
+pub(crate) fn short_dir() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("bs").tempdir_in("/tmp").unwrap()
 }
 
 impl MariaDb {
-    pub fn start(extra: &[&str]) -> Self {
+    pub(crate) fn start(extra: &[&str]) -> Self {
         let version = run(Command::new("mariadbd").arg("--version"));
         let version =
             version.split_whitespace().find(|w| w.contains("MariaDB")).unwrap().to_owned();
@@ -96,18 +96,18 @@ impl MariaDb {
     }
 
     /// As root, through the socket.
-    pub fn options(&self) -> ConnectOptions {
+    pub(crate) fn options(&self) -> ConnectOptions {
         root(Endpoint::Socket(self.socket.clone()))
     }
 }
 
 /// As root.
-pub fn root(endpoint: Endpoint) -> ConnectOptions {
+pub(crate) fn root(endpoint: Endpoint) -> ConnectOptions {
     let password = Some(PASSWORD.to_owned().into());
     ConnectOptions { endpoint, user: "root".to_owned(), password, tls: Tls::default() }
 }
 
 /// Both flavors say so after they have run the init file.
-pub fn ready(log: &Path) -> bool {
+pub(crate) fn ready(log: &Path) -> bool {
     std::fs::read_to_string(log).is_ok_and(|log| log.contains("ready for connections"))
 }

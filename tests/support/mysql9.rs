@@ -10,20 +10,20 @@ use crate::{
 };
 
 /// A running server; it ends when dropped.
-pub struct Mysql9 {
-    pub daemon: Daemon,
-    pub dir: tempfile::TempDir,
-    pub socket: PathBuf,
-    pub port: u16,
+pub(crate) struct Mysql9 {
+    pub(crate) daemon: Daemon,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) socket: PathBuf,
+    pub(crate) port: u16,
 }
 
 /// Its program.
-pub fn mysqld() -> PathBuf {
+pub(crate) fn mysqld() -> PathBuf {
     tool("mysql9/bin/mysqld")
 }
 
 impl Mysql9 {
-    pub fn start(extra: &[&str]) -> Self {
+    pub(crate) fn start(extra: &[&str]) -> Self {
         let version = run(Command::new(mysqld()).arg("--version"));
         let version =
             version.split("Ver ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
@@ -66,7 +66,7 @@ impl Mysql9 {
     }
 
     /// As root, through the socket.
-    pub fn options(&self) -> ConnectOptions {
+    pub(crate) fn options(&self) -> ConnectOptions {
         root(Endpoint::Socket(self.socket.clone()))
     }
 }

@@ -6,7 +6,8 @@ use super::{
     Dialect, WholeStream, XbstreamError,
     folder::Folder,
     ledger::Ledger,
-    parser::{Parser, Problem, Sink},
+    parser::Parser,
+    sink::{Problem, Sink},
 };
 
 /// When extracted files reach the disk.

@@ -9,7 +9,7 @@ use std::{
 use super::{
     Dialect, XbstreamError,
     last_files::{self, INFO_LIMIT, kept, watched},
-    parser::Problem,
+    sink::Problem,
 };
 
 /// Files open at one time that are accepted. Engines have a few more than their threads.

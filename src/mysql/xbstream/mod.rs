@@ -27,6 +27,8 @@ mod folder;
 mod last_files;
 mod ledger;
 mod parser;
+mod runs;
+mod sink;
 #[cfg(test)]
 mod tests;
 mod validate;

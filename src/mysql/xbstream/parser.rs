@@ -1,48 +1,13 @@
 //! The incremental parser: any split of the input, no payload copied or kept.
 
+mod sparse;
+
 use super::{
     Dialect, XbstreamError,
     chunk::{FIXED, Kind, MAGIC, MAX_PATH, MAX_SPARSE, check_path, normal, u32_at, u64_at},
+    runs::Runs,
+    sink::{Problem, Sink},
 };
-
-/// What a parsed stream is told to. Paths are relative, checked, and without a leading `./`.
-pub(super) trait Sink {
-    /// A chunk of `path` begins at `offset` of the file.
-    fn begin(&mut self, path: &[u8], offset: u64, rewrite: bool) -> Result<(), Problem>;
-    /// Bytes that follow the last ones of the current file.
-    fn data(&mut self, bytes: &[u8]) -> Result<(), Problem>;
-    /// Leaves a hole of this many bytes in the current file.
-    fn skip(&mut self, bytes: u64) -> Result<(), Problem>;
-
-    /// The file is complete.
-    fn end(&mut self, path: &[u8]) -> Result<(), Problem>;
-    /// The next bytes of `path` go to `offset`.
-    fn seek(&mut self, path: &[u8], offset: u64, rewrite: bool) -> Result<(), Problem>;
-    /// A complete file gets another name.
-    fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), Problem>;
-    /// A complete file is taken back.
-    fn remove(&mut self, path: &[u8]) -> Result<(), Problem>;
-    /// There is a folder, which may stay empty.
-    fn folder(&mut self, path: &[u8]) -> Result<(), Problem>;
-}
-
-/// A sink's refusal; the parser adds where.
-pub(super) enum Problem {
-    Rule(String),
-    Error(XbstreamError),
-}
-
-impl From<&str> for Problem {
-    fn from(why: &str) -> Self {
-        Self::Rule(why.to_owned())
-    }
-}
-
-impl From<String> for Problem {
-    fn from(why: String) -> Self {
-        Self::Rule(why)
-    }
-}
 
 /// What the parser waits for. `head` collects what is needed, a few hundred bytes at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +25,7 @@ pub(super) struct Parser {
     dialect: Dialect,
     state: State,
     head: Vec<u8>,
-    /// Runs of (hole, bytes) of the current sparse chunk, the next one last.
-    runs: Vec<(u32, u32)>,
-    run_left: u64,
+    runs: Runs,
     crc: crc32fast::Hasher,
     path: Vec<u8>,
     at: u64,
@@ -75,8 +38,7 @@ impl Parser {
             dialect,
             state: State::Fixed,
             head: Vec::with_capacity(FIXED + MAX_PATH + 24),
-            runs: Vec::new(),
-            run_left: 0,
+            runs: Runs::default(),
             crc: crc32fast::Hasher::new(),
             path: Vec::new(),
             at: 0,
@@ -117,7 +79,7 @@ impl Parser {
                     let (now, rest) = bytes.split_at(take);
                     self.crc.update(now);
                     if keep {
-                        self.deliver(now, sink)?;
+                        self.runs.deliver(now, sink).map_err(|p| self.refused(p))?;
                     }
                     self.at += now.len() as u64;
                     bytes = rest;
@@ -199,7 +161,7 @@ impl Parser {
                 let crc = u32_at(&self.head, at + 16);
                 let told = sink.begin(normal(&self.path), offset, rewrite);
                 self.carry(told, length, offset)?;
-                self.run_left = length;
+                self.runs = Runs::solid(length);
                 return self.payload(length, crc, true, sink);
             }
             Kind::Ignorable => {
@@ -248,8 +210,7 @@ impl Parser {
             return Err(self.wrong(format!("{length} bytes at {offset} are too many")));
         }
         self.crc = crc32fast::Hasher::new();
-        self.runs.clear();
-        self.run_left = 0;
+        self.runs = Runs::default();
         Ok(())
     }
 
@@ -264,76 +225,6 @@ impl Parser {
         if length == 0 { self.end_payload(crc, keep, sink) } else { Ok(()) }
     }
 
-    fn sparse(&mut self, at: usize, sink: &mut impl Sink) -> Result<(), XbstreamError> {
-        let (entries, length) = (u32_at(&self.head, at), u64_at(&self.head, at + 4));
-        let (offset, crc) = (u64_at(&self.head, at + 12), u32_at(&self.head, at + 20));
-        if entries > MAX_SPARSE {
-            return Err(self.wrong(format!("a sparse map of {entries} entries")));
-        }
-        let told = sink.begin(normal(&self.path), offset, false);
-        self.carry(told, length, offset)?;
-        self.head.clear();
-        if entries == 0 {
-            return self.map_done(length, crc, sink);
-        }
-        self.state = State::Map { entries, length, crc };
-        Ok(())
-    }
-
-    fn map_entry(
-        &mut self,
-        entries: u32,
-        length: u64,
-        crc: u32,
-        sink: &mut impl Sink,
-    ) -> Result<(), XbstreamError> {
-        self.crc.update(&self.head);
-        self.runs.push((u32_at(&self.head, 0), u32_at(&self.head, 4)));
-        self.head.clear();
-        if entries > 1 {
-            self.state = State::Map { entries: entries - 1, length, crc };
-            return Ok(());
-        }
-        self.map_done(length, crc, sink)
-    }
-
-    fn map_done(
-        &mut self,
-        length: u64,
-        crc: u32,
-        sink: &mut impl Sink,
-    ) -> Result<(), XbstreamError> {
-        let mapped: u64 = self.runs.iter().map(|&(_, bytes)| u64::from(bytes)).sum();
-        if mapped != length {
-            return Err(self.wrong(format!("its map covers {mapped} of {length} bytes")));
-        }
-        self.runs.reverse();
-        self.payload(length, crc, true, sink)
-    }
-
-    /// Hands payload on, with the holes that a sparse map puts between.
-    fn deliver(&mut self, mut bytes: &[u8], sink: &mut impl Sink) -> Result<(), XbstreamError> {
-        while !bytes.is_empty() {
-            self.open_run(sink)?;
-            let take = usize::try_from(self.run_left).unwrap_or(usize::MAX).min(bytes.len());
-            let (now, rest) = bytes.split_at(take);
-            sink.data(now).map_err(|p| self.refused(p))?;
-            self.run_left -= now.len() as u64;
-            bytes = rest;
-        }
-        Ok(())
-    }
-
-    /// Moves on to the next run that holds bytes; at the end of the map, to its end.
-    fn open_run(&mut self, sink: &mut impl Sink) -> Result<(), XbstreamError> {
-        while self.run_left == 0 {
-            let Some((hole, bytes)) = self.runs.pop() else { return Ok(()) };
-            sink.skip(u64::from(hole)).map_err(|p| self.refused(p))?;
-            self.run_left = u64::from(bytes);
-        }
-        Ok(())
-    }
-
     fn end_payload(
         &mut self,
         expected: u32,
@@ -341,7 +232,8 @@ impl Parser {
         sink: &mut impl Sink,
     ) -> Result<(), XbstreamError> {
         if keep {
-            self.open_run(sink)?; // holes after the last byte
+            // Holes after the last byte.
+            self.runs.advance(sink).map_err(|p| self.refused(p))?;
         }
         let actual = std::mem::take(&mut self.crc).finalize();
         if actual != expected {

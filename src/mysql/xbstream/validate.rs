@@ -3,7 +3,8 @@
 use super::{
     Dialect, WholeStream, XbstreamError,
     ledger::Ledger,
-    parser::{Parser, Problem, Sink},
+    parser::Parser,
+    sink::{Problem, Sink},
 };
 
 /// Checks a stream that is fed to it in pieces of any size.
