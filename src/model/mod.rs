@@ -1,5 +1,6 @@
 //! The words of the domain: pure values, no I/O.
 
+mod digest;
 mod gtid;
 mod id;
 mod position;
@@ -7,7 +8,9 @@ mod proof;
 mod server;
 mod size;
 mod time;
+mod wrapped;
 
+pub use digest::{DigestError, Sha256Digest};
 pub use gtid::{GtidParseError, GtidSet};
 pub use id::{AttemptId, BackupId, ClusterName, ClusterUuid, DekId, IdError, RunId};
 pub use position::BinlogPosition;
@@ -15,3 +18,4 @@ pub use proof::ProofKind;
 pub use server::{EngineKind, Flavor, ServerFacts, ServerVersion, TransportSecurity};
 pub use size::ByteSize;
 pub use time::Timestamp;
+pub use wrapped::WrappedDek;
