@@ -1,5 +1,6 @@
 //! The words of the domain: pure values, no I/O.
 
+mod command;
 mod digest;
 mod gtid;
 mod id;
@@ -10,6 +11,7 @@ mod size;
 mod time;
 mod wrapped;
 
+pub use command::CommandLine;
 pub use digest::{DigestError, Sha256Digest};
 pub use gtid::{GtidParseError, GtidSet};
 pub use id::{AttemptId, BackupId, ClusterName, ClusterUuid, DekId, IdError, RunId};

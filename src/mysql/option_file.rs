@@ -1,0 +1,164 @@
+//! Credentials on their way to an engine: a file that only we can read, for as long as it is needed.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, OpenOptions},
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use secrecy::ExposeSecret as _;
+use zeroize::Zeroizing;
+
+use super::{ConnectOptions, Endpoint, MysqlError, TlsMode};
+
+/// The groups that the engines and clients read.
+const GROUPS: [&str; 3] = ["client", "xtrabackup", "mariadb-backup"];
+
+/// An option file with mode 0600. Removed when dropped.
+#[derive(Debug)]
+pub struct OptionFile {
+    path: PathBuf,
+}
+
+impl OptionFile {
+    /// Writes user, password, endpoint and TLS into a new file: below `/dev/shm` when that is
+    /// memory and can be written to, else below `fallback`, which should be memory too.
+    ///
+    /// # Errors
+    /// When a value cannot stand in an option file (it holds a line end or a NUL), or the file cannot be written.
+    pub fn write(options: &ConnectOptions, fallback: &Path) -> Result<Self, MysqlError> {
+        let text = render(options)?;
+        let shm = Path::new("/dev/shm");
+        if is_memory(shm)
+            && let Ok(file) = Self::create(shm, &text)
+        {
+            return Ok(file);
+        }
+        Self::create(fallback, &text)
+    }
+
+    /// Where it is: the value of `--defaults-file=`.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn create(folder: &Path, text: &str) -> Result<Self, MysqlError> {
+        let mut random = [0; 12];
+        let path = getrandom::fill(&mut random)
+            .map(|()| folder.join(format!("backstay-{}.cnf", hex::encode(random))));
+        let failed = |path: &Path, source| MysqlError::File {
+            doing: "writing the option file",
+            path: path.to_owned(),
+            source,
+        };
+        let path = path.map_err(|e| failed(folder, std::io::Error::other(e.to_string())))?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| failed(&path, e))?;
+        let written = Self { path }; // from here on it is removed, whatever happens
+        file.write_all(text.as_bytes()).map_err(|e| failed(&written.path, e))?;
+        Ok(written)
+    }
+}
+
+impl Drop for OptionFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(
+                "removing the option file {}: {error}: remove it by hand, it holds a password",
+                self.path.display()
+            );
+        }
+    }
+}
+
+fn is_memory(folder: &Path) -> bool {
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58f6;
+    rustix::fs::statfs(folder)
+        .is_ok_and(|fs| u64::try_from(fs.f_type).is_ok_and(|kind| matches!(kind, TMPFS | RAMFS)))
+}
+
+fn render(options: &ConnectOptions) -> Result<Zeroizing<String>, MysqlError> {
+    let mut lines = vec![("user", Zeroizing::new(options.user.clone()))];
+    if let Some(password) = &options.password {
+        lines.push(("password", Zeroizing::new(password.expose_secret().to_owned())));
+    }
+    let path = |p: &Path| Zeroizing::new(p.to_string_lossy().into_owned());
+    match &options.endpoint {
+        Endpoint::Socket(socket) => lines.push(("socket", path(socket))),
+        Endpoint::Tcp { host, port } => {
+            // A port alone would be ignored for `localhost`, which means the socket.
+            lines.push((
+                "host",
+                Zeroizing::new(if host == "localhost" { "127.0.0.1".into() } else { host.clone() }),
+            ));
+            lines.push(("port", Zeroizing::new(port.to_string())));
+            let tls = &options.tls;
+            for (name, file) in
+                [("ssl-ca", &tls.ca), ("ssl-cert", &tls.cert), ("ssl-key", &tls.key)]
+            {
+                if let Some(file) = file {
+                    lines.push((name, path(file)));
+                }
+            }
+        }
+    }
+    let mut text = Zeroizing::new(String::with_capacity(4096));
+    for group in GROUPS {
+        let _ = writeln!(text, "[{group}]");
+        for (name, value) in &lines {
+            let _ = writeln!(text, "{name}={}", quote(name, value)?.as_str());
+        }
+        if let Endpoint::Tcp { .. } = options.endpoint {
+            text.push_str(tls_lines(group, options.tls.mode));
+        }
+    }
+    Ok(text)
+}
+
+/// The flavors spell the demand differently, and refuse each other's spelling: `loose-` makes a
+/// program skip what it does not know. A skipped demand is caught by our own connection,
+/// which is made first and with the same demand.
+fn tls_lines(group: &str, mode: TlsMode) -> &'static str {
+    match (group, mode) {
+        ("mariadb-backup", TlsMode::Disabled) => "loose-skip-ssl\n",
+        ("mariadb-backup", TlsMode::Preferred) => "",
+        ("mariadb-backup", TlsMode::Required) => "loose-ssl\n",
+        ("mariadb-backup", TlsMode::VerifyCa | TlsMode::VerifyIdentity) => {
+            "loose-ssl\nloose-ssl-verify-server-cert\n"
+        }
+        (_, TlsMode::Disabled) => "loose-ssl-mode=DISABLED\n",
+        (_, TlsMode::Preferred) => "loose-ssl-mode=PREFERRED\n",
+        (_, TlsMode::Required) => "loose-ssl-mode=REQUIRED\n",
+        (_, TlsMode::VerifyCa) => "loose-ssl-mode=VERIFY_CA\n",
+        (_, TlsMode::VerifyIdentity) => "loose-ssl-mode=VERIFY_IDENTITY\n",
+    }
+}
+
+/// Inside double quotes only the backslash and the double quote need escaping, and `#` begins
+/// no comment (MySQL manual, "Using Option Files"; `mysys/my_default.c`).
+fn quote(name: &str, value: &str) -> Result<Zeroizing<String>, MysqlError> {
+    if value.contains(['\n', '\r', '\0']) {
+        return Err(MysqlError::unsupported(
+            format!("handing the {name} to the engine"),
+            "it holds a line end or a NUL, which no option file can carry: does the password file end in more than one line end?",
+        ));
+    }
+    let mut quoted = Zeroizing::new(String::with_capacity(2 * value.len() + 2));
+    quoted.push('"');
+    for c in value.chars() {
+        if c == '\\' || c == '"' {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted.push('"');
+    Ok(quoted)
+}
