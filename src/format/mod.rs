@@ -1,1 +1,22 @@
-//! .
+//! Every persisted struct, and nothing else. `docs/format.md` is the normative text.
+//!
+//! A reader refuses a version that is newer than its own, by name, before it looks at
+//! anything else. Nothing here does I/O or holds a key.
+
+mod dsse;
+mod error;
+mod header;
+mod index;
+pub mod layout;
+mod manifest;
+mod record;
+
+pub use dsse::{Envelope, MAX_RECORD_BYTES, Payload};
+pub use error::FormatError;
+pub use header::{
+    COMMITMENT_BYTES, Compression, HEADER_BYTES, ObjectHeader, ObjectKind,
+    SUITE_AES256GCM_HKDF_SHA256,
+};
+pub use index::{ChunkEntry, Index, MAX_CHUNKS, TAG_BYTES, TRAILER_BYTES, Trailer};
+pub use manifest::{EngineRecord, Manifest, SourceRecord, VolumeRecord};
+pub use record::{AuditRecord, ClusterRecord, KeyRecord, Role, RunIdentity, RunRecord};

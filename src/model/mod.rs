@@ -1,6 +1,7 @@
 //! The words of the domain: pure values, no I/O.
 
 mod command;
+mod digest;
 mod gtid;
 mod id;
 mod position;
@@ -8,8 +9,10 @@ mod proof;
 mod server;
 mod size;
 mod time;
+mod wrapped;
 
 pub use command::CommandLine;
+pub use digest::{DigestError, Sha256Digest};
 pub use gtid::{GtidParseError, GtidSet};
 pub use id::{AttemptId, BackupId, ClusterName, ClusterUuid, DekId, IdError, RunId};
 pub use position::BinlogPosition;
@@ -17,3 +20,4 @@ pub use proof::ProofKind;
 pub use server::{EngineKind, Flavor, ServerFacts, ServerVersion, TransportSecurity};
 pub use size::ByteSize;
 pub use time::Timestamp;
+pub use wrapped::WrappedDek;

@@ -1,0 +1,46 @@
+//! The signer port: who vouches for a run's public key. A right apart from every KEK's.
+
+pub mod file;
+mod trust;
+
+use async_trait::async_trait;
+
+pub use trust::{Trust, TrustError};
+
+use super::{CryptoError, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, keyfile::KeyFileError};
+
+/// A failed call to a signer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignerError {
+    /// The key file is wrong.
+    #[error("{0}")]
+    KeyFile(#[from] KeyFileError),
+    /// The URI names no signer.
+    #[error("`{0}` is not a signer: write `file:/path`")]
+    Uri(String),
+    /// Not reachable, or not now.
+    #[error("signer {signer} cannot be reached: {why}")]
+    Unavailable {
+        /// The signer.
+        signer: String,
+        /// Why.
+        why: String,
+    },
+    /// A primitive failed.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+}
+
+/// Something that signs; remote ones may be slow and limited in rate.
+#[async_trait]
+pub trait Signer: Send + Sync + std::fmt::Debug {
+    /// The signer's id, as it stands in envelopes and trust files.
+    fn id(&self) -> &str;
+
+    /// Its Ed25519 public key.
+    fn public_key(&self) -> [u8; PUBLIC_KEY_BYTES];
+
+    /// Signs a message with Ed25519.
+    async fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_BYTES], SignerError>;
+}

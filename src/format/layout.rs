@@ -1,0 +1,68 @@
+//! The names of objects below the repository's URL.
+
+use crate::model::{AttemptId, BackupId, ClusterName, DekId, RunId};
+
+/// The record that makes a folder a cluster.
+#[must_use]
+pub fn cluster(cluster: &ClusterName) -> String {
+    format!("{cluster}/cluster.json")
+}
+
+/// The record of a run.
+#[must_use]
+pub fn run(cluster: &ClusterName, run: RunId) -> String {
+    format!("{cluster}/runs/{run}.json")
+}
+
+/// The folder of a DEK's records.
+#[must_use]
+pub fn key_folder(cluster: &ClusterName, dek: DekId) -> String {
+    format!("{cluster}/keys/{dek}/")
+}
+
+/// One generation of a DEK's record.
+#[must_use]
+pub fn key(cluster: &ClusterName, dek: DekId, generation: u32) -> String {
+    format!("{cluster}/keys/{dek}/{generation:08}.json")
+}
+
+/// The folder of all backups.
+#[must_use]
+pub fn backups(cluster: &ClusterName) -> String {
+    format!("{cluster}/backups/")
+}
+
+/// The commit point of a backup.
+#[must_use]
+pub fn manifest(cluster: &ClusterName, backup: &BackupId) -> String {
+    format!("{cluster}/backups/{backup}/manifest.json")
+}
+
+/// The folder of one attempt at a backup.
+#[must_use]
+pub fn attempt(cluster: &ClusterName, backup: &BackupId, attempt: AttemptId) -> String {
+    format!("{cluster}/backups/{backup}/{attempt}/")
+}
+
+/// A volume of an attempt.
+#[must_use]
+pub fn volume(
+    cluster: &ClusterName,
+    backup: &BackupId,
+    attempt: AttemptId,
+    sequence: u32,
+) -> String {
+    format!("{cluster}/backups/{backup}/{attempt}/vol-{sequence:05}")
+}
+
+/// The folder of the audit chain.
+#[must_use]
+pub fn audit_folder(cluster: &ClusterName) -> String {
+    format!("{cluster}/audit/")
+}
+
+/// A record of the audit chain; numbers begin at 1.
+#[must_use]
+pub fn audit(cluster: &ClusterName, number: u64) -> String {
+    format!("{cluster}/audit/{number:020}")
+}

@@ -1,0 +1,125 @@
+//! The small signed records: cluster, run, key, audit.
+
+use serde::{Deserialize, Serialize};
+
+use super::Payload;
+use crate::model::{ClusterUuid, DekId, RunId, Sha256Digest, Timestamp, WrappedDek};
+
+/// What makes a folder a cluster. Signed by the run that wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterRecord {
+    /// Format version of the whole cluster folder.
+    pub version: u64,
+    /// Random, and bound into everything that is sealed or signed here.
+    pub cluster_uuid: ClusterUuid,
+    /// The run that created it.
+    pub run_id: RunId,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// What a run may write: a record of another role is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// A base backup.
+    Backup,
+}
+
+/// Who ran a job, as far as the job can tell.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunIdentity {
+    /// Host or pod name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Name of the operating system's user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+/// A run and its public key. Signed by a signer, which readers pin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRecord {
+    /// Format version.
+    pub version: u64,
+    /// The run.
+    pub run_id: RunId,
+    /// The cluster that it writes to.
+    pub cluster_uuid: ClusterUuid,
+    /// What it may write.
+    pub role: Role,
+    /// Its Ed25519 public key (RFC 8032), 64 hexadecimal digits.
+    pub public_key: Sha256Digest,
+    /// The DEK that it seals with.
+    pub dek_id: DekId,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// Who ran it.
+    pub identity: RunIdentity,
+    /// The program's version.
+    pub tool_version: String,
+}
+
+/// A DEK, wrapped. Signed by the run that wrote it. The newest generation counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRecord {
+    /// Format version.
+    pub version: u64,
+    /// The cluster.
+    pub cluster_uuid: ClusterUuid,
+    /// The DEK.
+    pub dek_id: DekId,
+    /// Counts from 1; rewrapping writes the next.
+    pub generation: u32,
+    /// The run that wrote this generation.
+    pub run_id: RunId,
+    /// When.
+    pub created_at: Timestamp,
+    /// Commits to the DEK itself, so that no unwrapping can yield another key.
+    pub commitment: Sha256Digest,
+    /// The DEK under one or more KEKs.
+    pub wraps: Vec<WrappedDek>,
+}
+
+/// One act, chained to the one before. Signed by the run that wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditRecord {
+    /// Format version.
+    pub version: u64,
+    /// The cluster.
+    pub cluster_uuid: ClusterUuid,
+    /// Counts from 1 without holes.
+    pub number: u64,
+    /// SHA-256 of the stored bytes of the record before; zeroes for the first.
+    pub previous: Sha256Digest,
+    /// The run.
+    pub run_id: RunId,
+    /// When.
+    pub at: Timestamp,
+    /// What was done: `backup-committed`.
+    pub action: String,
+    /// To what: a backup id.
+    pub subject: String,
+    /// SHA-256 of the stored bytes of the record that the act left behind (a manifest).
+    pub record_sha256: Sha256Digest,
+}
+
+macro_rules! payload {
+    ($name:ident, $what:literal, $type:literal) => {
+        impl Payload for $name {
+            const WHAT: &'static str = $what;
+            const TYPE: &'static str = concat!("application/vnd.backstay.", $type, "+json");
+            const VERSION: u64 = 1;
+        }
+    };
+}
+
+payload!(ClusterRecord, "cluster record", "cluster");
+payload!(RunRecord, "run record", "run");
+payload!(KeyRecord, "key record", "key");
+payload!(AuditRecord, "audit record", "audit");
