@@ -1,0 +1,126 @@
+//! What each kind of store has to do: one attempt of each operation, and an honest account
+//! of how it failed. Retrying, time limits and settling doubts are done once, above.
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use super::{Key, ObjectInfo, StoreErrorKind};
+use crate::model::Timestamp;
+
+/// Why one attempt failed.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    /// `Unclear` when a write may have been done, `Unavailable` when it certainly was not.
+    pub(super) kind: StoreErrorKind,
+    pub(super) cause: String,
+    pub(super) hint: Option<String>,
+    /// Whether the same call may do better later.
+    pub(super) again: bool,
+}
+
+impl Fault {
+    pub(super) fn new(kind: StoreErrorKind, cause: impl Into<String>) -> Self {
+        let again = matches!(kind, StoreErrorKind::Unavailable | StoreErrorKind::Unclear);
+        Self { kind, cause: cause.into(), hint: None, again }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// For damage on the way, which another attempt may escape.
+    pub(super) fn again(mut self) -> Self {
+        self.again = true;
+        self
+    }
+
+    pub(super) fn past_the_end(size: u64, range: &Range<u64>) -> Self {
+        Self::new(
+            StoreErrorKind::Corrupt,
+            format!(
+                "bytes {}..{} are wanted of an object that has only {size}",
+                range.start, range.end
+            ),
+        )
+    }
+
+    pub(super) fn too_large(size: u64, limit: u64) -> Self {
+        Self::new(
+            StoreErrorKind::Corrupt,
+            format!("the object has {size} bytes where at most {limit} are expected"),
+        )
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
+/// An error and all that caused it, in one line, without what it repeats.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).map(ToString::to_string).fold(String::new(), |text, cause| {
+        if text.is_empty() {
+            cause
+        } else if text.contains(&cause) {
+            text
+        } else {
+            format!("{text}: {cause}")
+        }
+    })
+}
+
+/// An error, what caused it, what caused that …
+pub(super) fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}
+
+/// An upload that was begun and never completed.
+#[derive(Debug, Clone)]
+pub(super) struct Stale {
+    /// The key as the backend knows it.
+    pub(super) object: String,
+    /// What tells this upload from others of that key.
+    pub(super) id: String,
+}
+
+/// A kind of store. Prefixes are empty or end in `/`, ranges are not empty.
+#[async_trait]
+pub(super) trait Backend: Send + Sync + fmt::Debug {
+    async fn put_new(&self, key: &Key, body: Bytes) -> Result<(), Fault>;
+    async fn begin(&self, key: &Key, part_size: usize) -> Result<Arc<dyn Parts>, Fault>;
+    async fn get(&self, key: &Key, limit: u64) -> Result<Bytes, Fault>;
+    async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, Fault>;
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, Fault>;
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+    ) -> BoxStream<'static, Result<ObjectInfo, Fault>>;
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>, Fault>;
+    async fn delete(&self, key: &Key) -> Result<(), Fault>;
+    async fn stale(&self, prefix: &str, before: Timestamp) -> Result<Vec<Stale>, Fault>;
+    async fn abort_stale(&self, upload: &Stale) -> Result<(), Fault>;
+}
+
+/// One upload in a backend. Every call may be made again after it failed.
+#[async_trait]
+pub(super) trait Parts: Send + Sync {
+    async fn part(&self, number: u32, body: Bytes) -> Result<(), Fault>;
+    /// Makes the object of `parts` parts and `size` bytes appear. `NotFound` means that the
+    /// store does not know the upload: it was aborted, or an earlier attempt completed it.
+    async fn complete(&self, parts: u32, size: u64) -> Result<(), Fault>;
+    async fn abort(&self) -> Result<(), Fault>;
+}

@@ -1,0 +1,74 @@
+//! Does the store keep the promise that everything rests on?
+
+use bytes::Bytes;
+
+use super::{Key, Store, StoreError, StoreErrorKind};
+
+/// What a probe has shown about a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Honesty {
+    /// The object that the probe wrote.
+    pub object: Key,
+    /// Whether it could be removed again. Writers often may not delete; it then stays, small
+    /// and harmless.
+    pub removed: bool,
+}
+
+/// Proves that the store refuses to overwrite, by writing `<prefix>probe/<unique>` twice with
+/// different bytes. `prefix` is empty or ends in `/`; `unique` must never have been used.
+///
+/// There is no way to prove this without a write: to ask about an object that exists already
+/// means to offer other bytes for it, and a store that lies would take them. Hence an object
+/// of the probe's own, in the very bucket, since one bucket of a store may differ from the
+/// next (Ceph refuses in plain buckets, and ignores the condition in versioned ones).
+///
+/// # Errors
+/// `Unsupported` when the store took the second write, or changed the first; otherwise
+/// whatever kept the probe from being made.
+pub async fn probe_create_only(
+    store: &dyn Store,
+    prefix: &str,
+    unique: &str,
+) -> Result<Honesty, StoreError> {
+    let object = Key::new(format!("{prefix}probe/{unique}")).map_err(|error| {
+        StoreError::new(StoreErrorKind::Configuration, "probe", store.url(), error)
+    })?;
+    let first = Bytes::from(format!("backstay probe {unique}: first\n"));
+    let second = Bytes::from(format!("backstay probe {unique}: a second one, to be refused\n"));
+    store.create(&object, first.clone()).await?;
+    let verdict = judge(store, &object, &first, second).await;
+    let removed = store.delete(&object).await.is_ok();
+    verdict.map(|()| Honesty { object, removed })
+}
+
+async fn judge(
+    store: &dyn Store,
+    object: &Key,
+    first: &Bytes,
+    second: Bytes,
+) -> Result<(), StoreError> {
+    let limit = (first.len() + second.len()) as u64;
+    match store.create(object, second).await {
+        Ok(()) => return Err(liar(store, "it overwrote an object that it was asked not to")),
+        Err(error) if error.kind == StoreErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    if store.get(object, limit).await? == *first {
+        Ok(())
+    } else {
+        Err(liar(store, "it refused to overwrite an object, and changed it all the same"))
+    }
+}
+
+fn liar(store: &dyn Store, what: &str) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Unsupported,
+        "probe",
+        store.url(),
+        format!("{what} (create-only, `If-None-Match: *`), so two writers could destroy each other's work"),
+    )
+    .hint(
+        "use a store that honours conditional writes. Ceph does in buckets without versioning \
+         and Object Lock, Garage does not at all; the object store's documentation says it",
+    )
+}

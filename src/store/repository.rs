@@ -1,0 +1,239 @@
+//! Any backend as a [`Store`]: every call through the one retry loop, every doubt settled.
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+
+use super::{
+    Key, ObjectInfo, Store, StoreError, StoreErrorKind, Upload,
+    backend::{Backend, Fault},
+    retry::{Call, Effect, Retry},
+    transfer::Transfer,
+};
+use crate::model::Timestamp;
+
+/// What a listing may take a page: pages are small, but stores think long about them.
+const PAGE_BYTES: u64 = 4 << 20;
+
+/// A backend, its URL for messages, and how patient to be with it.
+pub(super) struct Repository {
+    pub(super) url: String,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) retry: Arc<Retry>,
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repository").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+impl Repository {
+    fn place(&self, name: &str) -> String {
+        format!("{}/{name}", self.url.trim_end_matches('/'))
+    }
+
+    async fn run<T, F, A>(
+        &self,
+        operation: &'static str,
+        name: &str,
+        bytes: u64,
+        attempt: F,
+    ) -> Result<T, StoreError>
+    where
+        F: Fn() -> A,
+        A: Future<Output = Result<T, Fault>>,
+    {
+        let object = self.place(name);
+        let call = Call { operation, object: &object, bytes, effect: Effect::Repeatable };
+        self.retry.run(&call, || self.retry.limited(bytes, attempt())).await
+    }
+
+    /// One attempt at a create. What the store says is believed when it says "done"; when it
+    /// says "taken", or nothing, the object itself is asked: a lost answer to an earlier
+    /// attempt of ours looks just like somebody else's object until its bytes are compared.
+    async fn create_once(&self, key: &Key, body: &Bytes) -> Result<(), Fault> {
+        let size = body.len() as u64;
+        let put = self.backend.put_new(key, body.clone());
+        let Err(fault) = self.retry.limited(size, put).await else { return Ok(()) };
+        let taken = fault.kind == StoreErrorKind::AlreadyExists;
+        if !taken && fault.kind != StoreErrorKind::Unclear {
+            return Err(fault);
+        }
+        let other = || Fault::new(StoreErrorKind::AlreadyExists, "another object has that key");
+        match self.retry.limited(size, self.backend.get(key, size)).await {
+            Ok(stored) if stored == *body => Ok(()),
+            Ok(_) => Err(other()),
+            // Larger than ours, so not ours.
+            Err(read) if read.kind == StoreErrorKind::Corrupt && !read.again => Err(other()),
+            Err(read) if read.kind == StoreErrorKind::NotFound && taken => Err(Fault::new(
+                StoreErrorKind::Unavailable,
+                "the store says that the key is taken, and that it is not there",
+            )),
+            Err(read) if read.kind == StoreErrorKind::NotFound => Err(fault),
+            // Ours or another's? A writer without the right to read cannot know.
+            Err(read) => Err(Fault {
+                kind: StoreErrorKind::Unclear,
+                cause: format!("{}; reading it back: {}", fault.cause, read.cause),
+                hint: read.hint,
+                again: read.again,
+            }),
+        }
+    }
+
+    fn prefix_fault(&self, operation: &'static str, prefix: &str) -> Option<StoreError> {
+        let good = prefix.is_empty()
+            || prefix.strip_suffix('/').is_some_and(|folder| Key::new(folder).is_ok());
+        (!good).then(|| {
+            StoreError::new(
+                StoreErrorKind::Configuration,
+                operation,
+                self.place(prefix),
+                "a prefix is a key and a `/`, or nothing",
+            )
+        })
+    }
+
+    /// Lists on from the last key seen whenever the listing breaks off.
+    fn listing(&self, prefix: String, after: Option<Key>) -> Listing<'_> {
+        Listing { repository: self, prefix, last: after, source: None }
+    }
+}
+
+struct Listing<'a> {
+    repository: &'a Repository,
+    prefix: String,
+    last: Option<Key>,
+    source: Option<BoxStream<'static, Result<ObjectInfo, Fault>>>,
+}
+
+impl Listing<'_> {
+    async fn next_once(&mut self) -> Result<Option<ObjectInfo>, Fault> {
+        let repository = self.repository;
+        let mut source = match self.source.take() {
+            Some(source) => source,
+            None => repository.backend.list(&self.prefix, self.last.as_ref()),
+        };
+        loop {
+            let next = source.try_next();
+            let Some(info) = repository.retry.limited(PAGE_BYTES, next).await? else {
+                return Ok(None);
+            };
+            // Not every store can begin after a key; none may list anything twice.
+            if self.last.as_ref().is_none_or(|last| info.key > *last) {
+                self.last = Some(info.key.clone());
+                self.source = Some(source);
+                return Ok(Some(info));
+            }
+        }
+    }
+
+    async fn next(self) -> Result<Option<(ObjectInfo, Self)>, StoreError> {
+        let repository = self.repository;
+        let object = repository.place(&self.prefix);
+        let call = Call {
+            operation: "list",
+            object: &object,
+            bytes: PAGE_BYTES,
+            effect: Effect::Repeatable,
+        };
+        let shared = tokio::sync::Mutex::new(self);
+        let found =
+            repository.retry.run(&call, || async { shared.lock().await.next_once().await }).await?;
+        Ok(found.map(|info| (info, shared.into_inner())))
+    }
+}
+
+#[async_trait]
+impl Store for Repository {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    async fn create(&self, key: &Key, body: Bytes) -> Result<(), StoreError> {
+        let object = self.place(key.as_str());
+        let bytes = body.len() as u64;
+        let call = Call { operation: "create", object: &object, bytes, effect: Effect::Once };
+        self.retry.run(&call, || self.create_once(key, &body)).await
+    }
+
+    async fn upload(&self, key: &Key, part_size: usize) -> Result<Box<dyn Upload>, StoreError> {
+        let begin = || self.backend.begin(key, part_size);
+        let parts = self.run("begin upload of", key.as_str(), 0, begin).await?;
+        let object = self.place(key.as_str());
+        Ok(Box::new(Transfer::new(self, key.clone(), object, part_size, parts)))
+    }
+
+    async fn get(&self, key: &Key, limit: u64) -> Result<Bytes, StoreError> {
+        self.run("get", key.as_str(), limit.min(1 << 30), || self.backend.get(key, limit)).await
+    }
+
+    async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let bytes = range.end.saturating_sub(range.start);
+        let get = || async {
+            if range.start < range.end {
+                return self.backend.get_range(key, range.clone()).await;
+            }
+            // No store can be asked for no bytes; whether the place exists can be.
+            let size = self.backend.head(key).await?.size;
+            if range.start == range.end && range.end <= size {
+                Ok(Bytes::new())
+            } else {
+                Err(Fault::past_the_end(size, &range))
+            }
+        };
+        self.run("get", key.as_str(), bytes, get).await
+    }
+
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, StoreError> {
+        self.run("head", key.as_str(), 0, || self.backend.head(key)).await
+    }
+
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+    ) -> BoxStream<'_, Result<ObjectInfo, StoreError>> {
+        if let Some(error) = self.prefix_fault("list", prefix) {
+            return futures::stream::once(async { Err(error) }).boxed();
+        }
+        let listing = self.listing(prefix.to_owned(), after.cloned());
+        futures::stream::try_unfold(listing, Listing::next).boxed()
+    }
+
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        if let Some(error) = self.prefix_fault("list", prefix) {
+            return Err(error);
+        }
+        let folders = || self.backend.folders(prefix);
+        let mut folders = self.run("list", prefix, 4 * PAGE_BYTES, folders).await?;
+        folders.sort_unstable();
+        folders.dedup();
+        Ok(folders)
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.run("delete", key.as_str(), 0, || async {
+            match self.backend.delete(key).await {
+                Err(fault) if fault.kind == StoreErrorKind::NotFound => Ok(()),
+                done => done,
+            }
+        })
+        .await
+    }
+
+    async fn abort_uploads(&self, prefix: &str, before: Timestamp) -> Result<usize, StoreError> {
+        const OPERATION: &str = "abort uploads below";
+        if let Some(error) = self.prefix_fault(OPERATION, prefix) {
+            return Err(error);
+        }
+        let find = || self.backend.stale(prefix, before);
+        let stale = self.run(OPERATION, prefix, 4 * PAGE_BYTES, find).await?;
+        for upload in &stale {
+            self.run(OPERATION, prefix, 0, || self.backend.abort_stale(upload)).await?;
+        }
+        Ok(stale.len())
+    }
+}

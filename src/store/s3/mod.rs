@@ -1,0 +1,201 @@
+//! S3 and what speaks its language.
+
+mod client;
+mod fault;
+mod multipart;
+mod read;
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use async_trait::async_trait;
+use aws_sdk_s3::{Client, primitives::ByteStream, types::ChecksumMode};
+use bytes::Bytes;
+use futures::{StreamExt, stream::BoxStream};
+
+pub(super) use self::client::connect;
+use self::{fault::fault, multipart::S3Parts};
+use super::{
+    Key, ObjectInfo, StoreErrorKind,
+    backend::{Backend, Fault, Parts, Stale},
+    open::Place,
+};
+use crate::model::Timestamp;
+
+#[derive(Clone)]
+pub(super) struct S3 {
+    client: Client,
+    place: Place,
+    sign_payloads: bool,
+}
+
+impl fmt::Debug for S3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// A payload's CRC-32, as S3 writes it.
+fn crc32(body: &Bytes) -> String {
+    spell(crc32fast::hash(body))
+}
+
+fn spell(crc: u32) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(crc.to_be_bytes())
+}
+
+fn time(at: Option<&aws_sdk_s3::primitives::DateTime>) -> Option<Timestamp> {
+    Timestamp::from_microseconds(i64::try_from(at?.as_nanos() / 1000).ok()?)
+}
+
+impl S3 {
+    fn full(&self, key: &Key) -> String {
+        self.place.full(key.as_str())
+    }
+
+    async fn fetch(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        limit: u64,
+    ) -> Result<Bytes, Fault> {
+        let request = self.client.get_object().bucket(&self.place.bucket).key(self.full(key));
+        let request = match &range {
+            // A checksum belongs to the whole object, so it is of no use for a range.
+            Some(range) => request.range(format!("bytes={}-{}", range.start, range.end - 1)),
+            None => request.checksum_mode(ChecksumMode::Enabled),
+        };
+        let answer = request.send().await.map_err(|e| fault(&e, false))?;
+        let length = answer.content_length().and_then(|n| u64::try_from(n).ok());
+        if let Some(range) = &range {
+            let wanted = range.end - range.start;
+            if length != Some(wanted) {
+                return Err(Fault::past_the_end(range.start + length.unwrap_or(0), range));
+            }
+        }
+        read::whole(answer.body, length, limit).await
+    }
+}
+
+#[async_trait]
+impl Backend for S3 {
+    async fn put_new(&self, key: &Key, body: Bytes) -> Result<(), Fault> {
+        let request = self
+            .client
+            .put_object()
+            .bucket(&self.place.bucket)
+            .key(self.full(key))
+            .if_none_match("*")
+            .checksum_crc32(crc32(&body))
+            .body(ByteStream::from(body))
+            .customize();
+        let request = if self.sign_payloads { request } else { request.disable_payload_signing() };
+        request.send().await.map(drop).map_err(|e| fault(&e, true))
+    }
+
+    async fn begin(&self, key: &Key, _part_size: usize) -> Result<Arc<dyn Parts>, Fault> {
+        Ok(Arc::new(S3Parts::begin(self.clone(), self.full(key)).await?))
+    }
+
+    async fn get(&self, key: &Key, limit: u64) -> Result<Bytes, Fault> {
+        self.fetch(key, None, limit).await
+    }
+
+    async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, Fault> {
+        let limit = range.end - range.start;
+        let got = self.fetch(key, Some(range.clone()), limit).await;
+        match got {
+            // S3 says the range begins past the end, and not how long the object is.
+            Err(fault) if fault.kind == StoreErrorKind::Corrupt && !fault.again => {
+                match self.head(key).await {
+                    Ok(info) if info.size < range.end => {
+                        Err(Fault::past_the_end(info.size, &range))
+                    }
+                    _ => Err(fault),
+                }
+            }
+            got => got,
+        }
+    }
+
+    async fn head(&self, key: &Key) -> Result<ObjectInfo, Fault> {
+        let request = self.client.head_object().bucket(&self.place.bucket).key(self.full(key));
+        let answer = request.send().await.map_err(|e| fault(&e, false))?;
+        let size = answer.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+        Ok(ObjectInfo { key: key.clone(), size, modified: time(answer.last_modified()) })
+    }
+
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+    ) -> BoxStream<'static, Result<ObjectInfo, Fault>> {
+        let request = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.place.bucket)
+            .prefix(self.place.full(prefix))
+            .set_start_after(after.map(|key| self.full(key)));
+        let place = self.place.clone();
+        let pages = futures::stream::try_unfold(Some(request), |request| async {
+            let Some(request) = request else { return Ok::<_, Fault>(None) };
+            let answer = request.clone().send().await.map_err(|e| fault(&e, false))?;
+            let next = answer.next_continuation_token().map(str::to_owned);
+            let next = next.map(|token| request.continuation_token(token));
+            Ok(Some((answer.contents.unwrap_or_default(), next)))
+        });
+        pages
+            .flat_map(move |page| {
+                let found: Vec<_> = match page {
+                    Ok(objects) => objects.iter().filter_map(|o| info(&place, o)).map(Ok).collect(),
+                    Err(fault) => vec![Err(fault)],
+                };
+                futures::stream::iter(found)
+            })
+            .boxed()
+    }
+
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>, Fault> {
+        let full = self.place.full(prefix);
+        let mut folders = Vec::new();
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.place.bucket)
+            .prefix(&full)
+            .delimiter("/")
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| fault(&e, false))?;
+            let names = page.common_prefixes().iter().filter_map(|p| {
+                let name = p.prefix()?.strip_prefix(&full)?.strip_suffix('/')?;
+                Key::new(name).is_ok().then(|| name.to_owned())
+            });
+            folders.extend(names);
+        }
+        Ok(folders)
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), Fault> {
+        let request = self.client.delete_object().bucket(&self.place.bucket).key(self.full(key));
+        request.send().await.map(drop).map_err(|e| fault(&e, false))
+    }
+
+    async fn stale(&self, prefix: &str, before: Timestamp) -> Result<Vec<Stale>, Fault> {
+        multipart::stale(self, prefix, before).await
+    }
+
+    async fn abort_stale(&self, upload: &Stale) -> Result<(), Fault> {
+        match multipart::abort(self, &upload.object, &upload.id).await {
+            Err(fault) if fault.kind == StoreErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+}
+
+fn info(place: &Place, object: &aws_sdk_s3::types::Object) -> Option<ObjectInfo> {
+    let key = place.key(object.key()?)?;
+    let size = object.size().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+    Some(ObjectInfo { key, size, modified: time(object.last_modified()) })
+}
