@@ -11,6 +11,8 @@
 //! [`model`]. Each room has its own small error type, and only [`cli`] turns
 //! errors into exit codes.
 
+#![forbid(unsafe_code)]
+
 pub mod cli;
 pub mod crypto;
 pub mod format;
