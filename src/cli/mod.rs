@@ -1,7 +1,55 @@
 //! Arguments, wiring, exit codes, logging, progress.
 
-/// The program.
+mod args;
+mod exit;
+mod log;
+mod output;
+mod progress;
+mod run;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use exit::Exit;
+
+use crate::process;
+
+/// The program: parse, run, exit.
 #[must_use]
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let mut raw = std::env::args_os().skip(1);
+    if raw.next().is_some_and(|first| first == process::CHILD_SUBCOMMAND) {
+        return process::die_with_parent_then_exec(raw);
+    }
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are errors to clap and successes to everyone else.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    log::start();
+    process::set_shim("/proc/self/exe".into());
+    // Both TLS stacks of the tree use this provider; a second call would find it installed.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime");
+            return Exit::Unexpected.into();
+        }
+    };
+    let code = runtime.block_on(run::command(cli));
+    // A reader that waits for a silent standard input must not keep the program from ending.
+    runtime.shutdown_background();
+    code
+}
+
+/// The command line as data, for completions, manual pages and the goldens.
+#[must_use]
+pub fn command() -> clap::Command {
+    args::Cli::command()
 }

@@ -1,1 +1,121 @@
-//! .
+//! One use case a file or folder. A job is told everything it needs, asks nobody, prints
+//! nothing, and returns a result that is a versioned JSON object.
+
+pub mod backup;
+mod error;
+pub mod keys;
+pub mod list;
+pub mod restore;
+pub mod show;
+mod temp_server;
+pub mod verify;
+
+pub use error::JobError;
+
+use crate::{
+    format::Manifest,
+    model::{BackupId, BinlogPosition, EngineKind, Flavor, ProofKind, Timestamp},
+    pipeline::{Found, PipelineError, Repository},
+};
+
+/// What `list` and `show` tell of a backup.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct BackupSummary {
+    /// Version of this object.
+    pub version: u32,
+    /// The backup.
+    pub backup_id: BackupId,
+    /// `complete`, or `damaged` when its manifest is not believed.
+    pub status: &'static str,
+    /// Why it is damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// What made it.
+    pub engine: Option<EngineKind>,
+    /// The server's flavor.
+    pub flavor: Option<Flavor>,
+    /// The server's version.
+    pub server_version: Option<String>,
+    /// When the job began.
+    pub started_at: Option<Timestamp>,
+    /// When it was stored.
+    pub finished_at: Option<Timestamp>,
+    /// Bytes of the stream.
+    pub bytes_read: Option<u64>,
+    /// Bytes in the repository.
+    pub bytes_stored: Option<u64>,
+    /// `exit`, `verdict`, or `framing`, which is unproven until a restore has proven it.
+    pub proof: Option<ProofKind>,
+    /// The exact set of transactions.
+    pub gtid_set: Option<String>,
+    /// The binlog position.
+    #[serde(flatten)]
+    pub position: Position,
+}
+
+/// A binlog position in results, both fields `null` when the binary log was off.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct Position {
+    /// The file's base name.
+    pub binlog_file: Option<String>,
+    /// Offset in bytes.
+    pub binlog_position: Option<u64>,
+}
+
+impl From<Option<BinlogPosition>> for Position {
+    fn from(position: Option<BinlogPosition>) -> Self {
+        match position {
+            Some(BinlogPosition { file, position }) => {
+                Self { binlog_file: Some(file), binlog_position: Some(position) }
+            }
+            None => Self::default(),
+        }
+    }
+}
+
+impl BackupSummary {
+    fn new(id: BackupId, manifest: Result<&Manifest, &PipelineError>) -> Self {
+        let problem = manifest.err().map(ToString::to_string);
+        let manifest = manifest.ok();
+        let server = manifest.and_then(|m| m.server.as_ref());
+        Self {
+            version: 1,
+            backup_id: id,
+            status: if problem.is_none() { "complete" } else { "damaged" },
+            problem,
+            engine: manifest.map(|m| m.engine.kind),
+            flavor: server.map(|s| s.flavor),
+            server_version: server.map(|s| s.version.text.clone()),
+            started_at: manifest.map(|m| m.started_at),
+            finished_at: manifest.map(|m| m.finished_at),
+            bytes_read: manifest.map(|m| m.bytes_read),
+            bytes_stored: manifest.map(|m| m.bytes_stored),
+            proof: manifest.map(|m| m.proof),
+            gtid_set: server.and_then(|s| s.gtid_set.as_ref()).map(ToString::to_string),
+            position: server.and_then(|s| s.position.clone()).into(),
+        }
+    }
+}
+
+/// The manifest of the backup that was asked for, or of the newest one.
+async fn choose(
+    repository: &Repository,
+    id: Option<&BackupId>,
+) -> Result<Found<Manifest>, JobError> {
+    let url = repository.url();
+    match id {
+        Some(id) => repository.manifest(id).await?.ok_or_else(|| {
+            JobError::target(
+                format!("{url} has no complete backup {id}"),
+                "run `backstay list` to see what there is",
+            )
+        }),
+        None => match repository.backups().await?.into_iter().next() {
+            Some((_, found)) => Ok(found?),
+            None => Err(JobError::target(
+                format!("{url} has no complete backup"),
+                "check --repo and --cluster, or take a backup first",
+            )),
+        },
+    }
+}

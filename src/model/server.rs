@@ -152,11 +152,16 @@ pub struct ServerFacts {
     /// The exact set of transactions in the backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gtid_set: Option<GtidSet>,
+    /// Whether that set was derived up to the very position. What an engine recorded by itself
+    /// can lack the last transactions before its own position.
+    #[serde(default)]
+    pub gtid_exact: bool,
     /// Whether the server was replicating from another when the backup was taken.
     #[serde(default)]
     pub is_replica: bool,
-    /// `lower_case_table_names`: a restore under another value loses tables.
-    pub lower_case_table_names: u8,
+    /// `lower_case_table_names`, where known: a restore under another value loses tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lower_case_table_names: Option<u8>,
     /// `innodb_page_size` in bytes.
     pub page_size: u32,
     /// Bytes of data that the server said it had, for estimates.

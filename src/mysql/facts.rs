@@ -44,8 +44,9 @@ impl Server {
             position,
             innodb_position: None,
             gtid_set,
+            gtid_exact: false,
             is_replica: self.is_replica().await?,
-            lower_case_table_names: number(&settings, "lower_case_table_names")?,
+            lower_case_table_names: Some(number(&settings, "lower_case_table_names")?),
             page_size: number(&settings, "innodb_page_size")?,
             data_bytes: self.data_bytes().await,
             options: BOUND_OPTIONS

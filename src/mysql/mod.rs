@@ -7,6 +7,7 @@ mod connect;
 mod dial;
 pub mod engines;
 mod error;
+mod executed;
 mod facts;
 mod grants;
 mod info;

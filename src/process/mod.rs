@@ -5,6 +5,7 @@
 //! when the [`Child`] is dropped, and, through the [`shim`](set_shim), when this
 //! process is killed in any way.
 
+mod capture;
 mod child;
 mod error;
 mod shim;
@@ -13,6 +14,7 @@ mod stderr;
 #[cfg(test)]
 mod tests;
 
+pub use capture::capture;
 pub use child::{Child, CleanExit, Killer};
 pub use error::ProcessError;
 pub use shim::{CHILD_SUBCOMMAND, die_with_parent_then_exec, set_shim};

@@ -1,0 +1,305 @@
+//! The command line. Its names are a contract; `tests/goldens` freezes every help page.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    model::{BackupId, ClusterName},
+    pipeline::{AuditHead, Level},
+};
+
+/// MySQL and MariaDB backups for Kubernetes: streamed, sealed, committed only with proof.
+#[derive(Debug, Parser)]
+#[command(name = "backstay", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "\
+Exit codes: 0 done and proven; 1 unexpected; 2 usage; 3 preflight; 4 source; 5 store or KMS;
+6 integrity; 7 target not reachable; 8 fenced or id taken; 9 stopped by a signal.
+1, 4, 5 and 9 are worth a retry.
+
+Example, from nothing to a restored server:
+  backstay keys new --kek file:/etc/backstay/kek
+  export BACKSTAY_REPO=s3://backups/mysql BACKSTAY_CLUSTER=shop BACKSTAY_KEK=file:/etc/backstay/kek
+  backstay doctor  --mysql-socket /run/mysqld/mysqld.sock --mysql-user backup --mysql-password-file /run/secrets/pw
+  backstay backup  --mysql-socket /run/mysqld/mysqld.sock --mysql-user backup --mysql-password-file /run/secrets/pw
+  backstay list
+  backstay restore --datadir /var/lib/mysql")]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Sentences and tables.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Repository and keys")]
+pub(super) struct Global {
+    /// Where backups live: s3://BUCKET/PREFIX, gs://…, az://CONTAINER/PREFIX, file:///PATH
+    #[arg(long, global = true, env = "BACKSTAY_REPO", value_name = "URL", hide_env_values = true)]
+    pub(super) repo: Option<String>,
+    /// The cluster's name in the repository
+    #[arg(long, global = true, env = "BACKSTAY_CLUSTER", value_name = "NAME")]
+    pub(super) cluster: Option<ClusterName>,
+    /// The key encryption key: file:/PATH (its public half, /PATH.pub, is enough to write)
+    #[arg(long, global = true, env = "BACKSTAY_KEK", value_name = "URI")]
+    pub(super) kek: Option<String>,
+    /// What signs a run's records [default: /PATH.signer beside a file: KEK]
+    #[arg(long, global = true, env = "BACKSTAY_SIGNER", value_name = "URI")]
+    pub(super) signer: Option<String>,
+    /// Which signers to believe [default: /PATH.trust beside a file: KEK]
+    #[arg(long, global = true, env = "BACKSTAY_TRUST", value_name = "FILE")]
+    pub(super) trust: Option<PathBuf>,
+    /// Refuse a repository whose audit chain does not contain this head, as an earlier run printed it
+    #[arg(long, global = true, env = "BACKSTAY_AT_LEAST", value_name = "NUMBER:HASH")]
+    pub(super) at_least: Option<AuditHead>,
+    /// text for people, json for one document on standard output
+    #[arg(
+        long,
+        global = true,
+        env = "BACKSTAY_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub(super) format: Format,
+    #[command(flatten)]
+    pub(super) store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Object store")]
+pub(super) struct StoreArgs {
+    /// Another endpoint than the provider's own, such as http://127.0.0.1:9000
+    #[arg(long, global = true, env = "BACKSTAY_STORE_ENDPOINT", value_name = "URL")]
+    pub(super) store_endpoint: Option<String>,
+    /// The bucket's region [default: what the environment says]
+    #[arg(long, global = true, env = "BACKSTAY_STORE_REGION", value_name = "REGION")]
+    pub(super) store_region: Option<String>,
+    /// Whether the bucket stands in the path and not in the host name [default: true with --store-endpoint]
+    #[arg(long, global = true, env = "BACKSTAY_STORE_PATH_STYLE", value_name = "BOOL")]
+    pub(super) store_path_style: Option<bool>,
+    /// A private CA to verify the store's certificate with, PEM
+    #[arg(long, global = true, env = "BACKSTAY_STORE_CA", value_name = "FILE")]
+    pub(super) store_ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Take a base backup: engine → zstd → AES-256-GCM → object store, committed only when proven whole
+    Backup(Box<BackupArgs>),
+    /// Restore a base backup into an empty data directory, and prove it by starting a server on it
+    Restore(RestoreArgs),
+    /// List the complete backups of a cluster, newest first
+    List,
+    /// Show everything that the manifest of a backup says
+    Show(ShowArgs),
+    /// Check that everything stored is as it was written: every chunk, every hash, the audit chain
+    Verify(VerifyArgs),
+    /// Make local keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Print completions for a shell
+    #[command(
+        after_help = "Example:\n  backstay completions bash > /etc/bash_completion.d/backstay"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a folder
+    #[command(after_help = "Example:\n  backstay man /usr/local/share/man/man1")]
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum TlsMode {
+    /// TCP without TLS
+    Disabled,
+    /// TLS when the server offers it
+    Preferred,
+    /// TLS, whoever answers
+    Required,
+    /// TLS, and the certificate is verified
+    VerifyCa,
+    /// TLS, and the certificate is verified and names the host
+    VerifyIdentity,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Database server")]
+pub(super) struct MysqlArgs {
+    /// The server's Unix socket
+    #[arg(long, env = "BACKSTAY_MYSQL_SOCKET", value_name = "PATH", conflicts_with = "mysql_host")]
+    pub(super) mysql_socket: Option<PathBuf>,
+    /// The server's host
+    #[arg(long, env = "BACKSTAY_MYSQL_HOST", value_name = "HOST")]
+    pub(super) mysql_host: Option<String>,
+    /// The server's port
+    #[arg(long, env = "BACKSTAY_MYSQL_PORT", value_name = "PORT", default_value_t = 3306)]
+    pub(super) mysql_port: u16,
+    /// The user that takes backups
+    #[arg(long, env = "BACKSTAY_MYSQL_USER", value_name = "USER")]
+    pub(super) mysql_user: Option<String>,
+    /// A file that holds the user's password; a trailing newline is ignored
+    #[arg(long, env = "BACKSTAY_MYSQL_PASSWORD_FILE", value_name = "FILE")]
+    pub(super) mysql_password_file: Option<PathBuf>,
+    /// TLS over TCP
+    #[arg(
+        long,
+        env = "BACKSTAY_MYSQL_TLS",
+        value_name = "MODE",
+        default_value = "verify-identity"
+    )]
+    pub(super) mysql_tls: TlsMode,
+    /// The CA to verify the server with, PEM
+    #[arg(long, env = "BACKSTAY_MYSQL_TLS_CA", value_name = "FILE")]
+    pub(super) mysql_tls_ca: Option<PathBuf>,
+    /// A client certificate, PEM
+    #[arg(long, env = "BACKSTAY_MYSQL_TLS_CERT", value_name = "FILE", requires = "mysql_tls_key")]
+    pub(super) mysql_tls_cert: Option<PathBuf>,
+    /// The client certificate's key, PEM
+    #[arg(long, env = "BACKSTAY_MYSQL_TLS_KEY", value_name = "FILE", requires = "mysql_tls_cert")]
+    pub(super) mysql_tls_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Engine {
+    /// By the server's version: mariadb-backup for MariaDB, xtrabackup for MySQL, else clone
+    Auto,
+    /// Percona XtraBackup
+    Xtrabackup,
+    /// mariadb-backup
+    MariadbBackup,
+    /// MySQL's clone plugin; InnoDB tables only
+    Clone,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  backstay backup --mysql-socket /run/mysqld/mysqld.sock --mysql-user backup --mysql-password-file /run/secrets/pw
+  backstay backup --id nightly-$JOB_UID …          again with the same id: already complete, or a new attempt
+  xtrabackup --backup --stream=xbstream … | backstay backup --source stdin --engine xtrabackup
+  backstay backup --source https://db-0:8443 --source-ca ca.crt --source-cert tls.crt --source-key tls.key \\
+      --engine xtrabackup")]
+pub(super) struct BackupArgs {
+    #[command(flatten)]
+    pub(super) mysql: MysqlArgs,
+    /// What makes the backup
+    #[arg(long, env = "BACKSTAY_ENGINE", value_name = "ENGINE", default_value = "auto")]
+    pub(super) engine: Engine,
+    /// Where the stream comes from: local (run the engine here), stdin, or https://HOST:PORT
+    #[arg(long, env = "BACKSTAY_SOURCE", value_name = "SOURCE", default_value = "local")]
+    pub(super) source: String,
+    /// The backup's name; the same name again never makes a second backup [default: a time stamp]
+    #[arg(long, env = "BACKSTAY_ID", value_name = "ID")]
+    pub(super) id: Option<BackupId>,
+    /// The server's data directory [default: what the server says]
+    #[arg(long, env = "BACKSTAY_DATADIR", value_name = "FOLDER")]
+    pub(super) datadir: Option<PathBuf>,
+    /// Zstandard level: auto (sampled as the stream flows) or -7 to 12
+    #[arg(
+        long,
+        env = "BACKSTAY_LEVEL",
+        value_name = "LEVEL",
+        default_value = "auto",
+        allow_hyphen_values = true
+    )]
+    pub(super) level: Level,
+    /// Folder for the engine's small files, and for a whole clone with --engine clone
+    #[arg(long, env = "BACKSTAY_SCRATCH", value_name = "FOLDER")]
+    pub(super) scratch: Option<PathBuf>,
+    /// CA of an https source, PEM
+    #[arg(long, env = "BACKSTAY_SOURCE_CA", value_name = "FILE")]
+    pub(super) source_ca: Option<PathBuf>,
+    /// Client certificate for an https source, PEM
+    #[arg(long, env = "BACKSTAY_SOURCE_CERT", value_name = "FILE", requires = "source_key")]
+    pub(super) source_cert: Option<PathBuf>,
+    /// The client certificate's key, PEM
+    #[arg(long, env = "BACKSTAY_SOURCE_KEY", value_name = "FILE", requires = "source_cert")]
+    pub(super) source_key: Option<PathBuf>,
+    /// The name that the source's certificate bears, when it is not the URL's host
+    #[arg(long, env = "BACKSTAY_SOURCE_SERVER_NAME", value_name = "NAME")]
+    pub(super) source_server_name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  backstay restore --datadir /var/lib/mysql                      the newest backup
+  backstay restore --datadir /var/lib/mysql --backup ID          this one
+  backstay restore --datadir /var/lib/mysql --no-start           on a host without a server; nothing is proven
+
+The folder must be empty, or hold this command's own unfinished work, which is then done again.
+Run as root to have the files given to --owner; otherwise they belong to you.")]
+pub(super) struct RestoreArgs {
+    /// The data directory to fill; empty, or not there yet
+    #[arg(long, env = "BACKSTAY_DATADIR", value_name = "FOLDER")]
+    pub(super) datadir: PathBuf,
+    /// The backup [default: the newest complete one]
+    #[arg(long, env = "BACKSTAY_BACKUP", value_name = "ID")]
+    pub(super) backup: Option<BackupId>,
+    /// Do not start a server on the result; the restore is then complete and NOT proven
+    #[arg(long)]
+    pub(super) no_start: bool,
+    /// The server program for the proof [default: mariadbd or mysqld, as the backup needs]
+    #[arg(long, env = "BACKSTAY_SERVER", value_name = "PROGRAM")]
+    pub(super) server: Option<PathBuf>,
+    /// Who owns the files afterwards, USER[:GROUP] [default: mysql when root and there is such a user]
+    #[arg(long, env = "BACKSTAY_OWNER", value_name = "USER[:GROUP]")]
+    pub(super) owner: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  backstay show 20261120T204317Z-1f0c9a7e --format json | jq .manifest.server"
+)]
+pub(super) struct ShowArgs {
+    /// The backup [default: the newest complete one]
+    pub(super) backup: Option<BackupId>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  backstay verify                            everything, opening every chunk
+  backstay verify 20261120T204317Z-1f0c9a7e  one backup
+  backstay verify --quick                    stored hashes and sizes; needs no right to decrypt
+  backstay verify --at-least 17:9f86d0…      and prove that nothing was rolled back since that head")]
+pub(super) struct VerifyArgs {
+    /// The backup [default: all]
+    pub(super) backup: Option<BackupId>,
+    /// Stored hashes and sizes only; nothing is decrypted
+    #[arg(long)]
+    pub(super) quick: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysCommand {
+    /// Make a KEK, its signer and the trust file, each readable by you alone
+    #[command(after_help = "\
+Example:
+  backstay keys new --kek file:/etc/backstay/kek
+
+makes /etc/backstay/kek         wraps and unwraps: needed to restore. Keep a copy elsewhere: without
+                                it no backup can ever be opened
+      /etc/backstay/kek.pub     wraps only: give this one to backup Jobs
+      /etc/backstay/kek.signer  signs what a run writes: backup Jobs need it
+      /etc/backstay/kek.trust   says whom to believe: everyone needs it")]
+    New {
+        /// A symmetric KEK (AES-256), which has no public half
+        #[arg(long)]
+        symmetric: bool,
+    },
+}

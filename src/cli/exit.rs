@@ -1,0 +1,115 @@
+//! The one place where errors become exit codes. The table in `docs/exit-codes.md` is this one.
+
+use std::process::ExitCode;
+
+use crate::{
+    crypto::kms::KmsError,
+    crypto::signer::SignerError,
+    jobs::JobError,
+    mysql::MysqlError,
+    pipeline::PipelineError,
+    store::{StoreError, StoreErrorKind},
+};
+
+/// The exit codes; stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Exit {
+    Unexpected = 1,
+    Usage = 2,
+    Preflight = 3,
+    Source = 4,
+    Storage = 5,
+    Integrity = 6,
+    Target = 7,
+    Fenced = 8,
+    Stopped = 9,
+}
+
+impl Exit {
+    /// The word for it in JSON.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Unexpected => "unexpected",
+            Self::Usage => "usage",
+            Self::Preflight => "preflight",
+            Self::Source => "source",
+            Self::Storage => "store",
+            Self::Integrity => "integrity",
+            Self::Target => "target",
+            Self::Fenced => "fenced",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether the same command may well succeed the next time.
+    pub(super) fn is_worth_a_retry(self) -> bool {
+        matches!(self, Self::Unexpected | Self::Source | Self::Storage | Self::Stopped)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl From<&JobError> for Exit {
+    fn from(error: &JobError) -> Self {
+        match error {
+            JobError::Pipeline(error) => error.into(),
+            JobError::Mysql(error) => match error {
+                MysqlError::AccessDenied { .. }
+                | MysqlError::Unsupported { .. }
+                | MysqlError::Tls { .. } => Self::Preflight,
+                _ => Self::Source,
+            },
+            JobError::Process(_) | JobError::Source { .. } => Self::Source,
+            JobError::Usage { .. } => Self::Usage,
+            JobError::Preflight { .. } => Self::Preflight,
+            JobError::Target { .. } => Self::Target,
+            JobError::Integrity { .. } => Self::Integrity,
+            JobError::Io { .. } => Self::Unexpected,
+        }
+    }
+}
+
+impl From<&PipelineError> for Exit {
+    fn from(error: &PipelineError) -> Self {
+        match error {
+            PipelineError::Read(_) | PipelineError::Stream(_) => Self::Source,
+            PipelineError::Store(error) => (&**error).into(),
+            PipelineError::Kms(error) => match error {
+                KmsError::Uri(_) | KmsError::KeyFile(_) => Self::Usage,
+                KmsError::WrapOnly { .. } | KmsError::OtherKek { .. } => Self::Preflight,
+                KmsError::Refused { .. } => Self::Integrity,
+                KmsError::Unavailable { .. } => Self::Storage,
+                KmsError::Crypto(_) => Self::Unexpected,
+            },
+            PipelineError::Signer(error) => match error {
+                SignerError::Uri(_) | SignerError::KeyFile(_) => Self::Usage,
+                SignerError::Unavailable { .. } => Self::Storage,
+                SignerError::Crypto(_) => Self::Unexpected,
+            },
+            PipelineError::Integrity { .. } => Self::Integrity,
+            PipelineError::Taken { .. } => Self::Fenced,
+            PipelineError::Stopped => Self::Stopped,
+            PipelineError::Accept(_) | PipelineError::Crypto(_) | PipelineError::Worker => {
+                Self::Unexpected
+            }
+        }
+    }
+}
+
+impl From<&StoreError> for Exit {
+    fn from(error: &StoreError) -> Self {
+        match error.kind {
+            StoreErrorKind::Configuration => Self::Usage,
+            StoreErrorKind::NoBucket
+            | StoreErrorKind::Unsupported
+            | StoreErrorKind::WrongRegion => Self::Preflight,
+            StoreErrorKind::Corrupt => Self::Integrity,
+            _ => Self::Storage,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Logging: sentences on a terminal, one JSON object a line elsewhere, always on standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// Sets up logging for the process. `BACKSTAY_LOG` takes a filter such as `debug` or `info,engine=debug`.
+pub(super) fn start() {
+    let filter = EnvFilter::try_from_env("BACKSTAY_LOG").unwrap_or_else(|_| {
+        EnvFilter::new("info,aws_config=warn,aws_smithy=warn,hyper=warn,rustls=warn")
+    });
+    let registry = tracing_subscriber::registry().with(filter);
+    // A second call finds a subscriber already there; the first one holds.
+    let _ = if std::io::stderr().is_terminal() {
+        registry
+            .with(fmt::layer().without_time().with_target(false).with_writer(std::io::stderr))
+            .try_init()
+    } else {
+        registry
+            .with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr))
+            .try_init()
+    };
+}

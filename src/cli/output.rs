@@ -1,0 +1,299 @@
+//! What people and scripts see: one result on standard output, and the termination message.
+
+use std::{fmt::Write as _, io::Write as _, path::Path};
+
+use serde::Serialize;
+
+use super::{args::Format, exit::Exit};
+use crate::{
+    jobs::{
+        BackupSummary, JobError, Position,
+        backup::BackupResult,
+        keys::NewKeys,
+        restore::{RestoreResult, State},
+        show::Shown,
+        verify::Verified,
+    },
+    model::{ByteSize, ProofKind},
+};
+
+/// Where Kubernetes looks for a container's last words.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+/// The termination message's limit, in bytes.
+const TERMINATION_LIMIT: usize = 2048;
+
+/// A result in plain sentences.
+pub(super) trait Text {
+    fn text(&self) -> String;
+}
+
+/// Prints a result.
+pub(super) fn success<R: Serialize + Text>(format: Format, result: &R) {
+    let json = serde_json::to_value(result).unwrap_or_default();
+    match format {
+        Format::Json => print(&pretty(&json)),
+        Format::Text => print(result.text().trim_end()),
+    }
+    terminate(json);
+}
+
+/// Prints a failure: a sentence or log line on standard error, and with JSON a document, too.
+pub(super) fn failure(format: Format, exit: Exit, error: &JobError) {
+    let message = error.to_string();
+    tracing::error!(exit_code = exit as u8, kind = exit.name(), "{message}");
+    let json = serde_json::json!({
+        "version": 1,
+        "status": "failed",
+        "exit_code": exit as u8,
+        "kind": exit.name(),
+        "retry": exit.is_worth_a_retry(),
+        "error": message,
+    });
+    if format == Format::Json {
+        print(&pretty(&json));
+    }
+    terminate(json);
+}
+
+fn pretty(json: &serde_json::Value) -> String {
+    serde_json::to_string_pretty(json).unwrap_or_default()
+}
+
+fn print(text: &str) {
+    // A closed pipe is the reader's choice, not a failure of the job.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Leaves the result where Kubernetes picks it up, cut to its limit field by field.
+fn terminate(mut json: serde_json::Value) {
+    if !Path::new(TERMINATION_LOG).exists() {
+        return;
+    }
+    shrink(&mut json);
+    let text = serde_json::to_string(&json).unwrap_or_default();
+    if let Err(error) = std::fs::write(TERMINATION_LOG, text) {
+        tracing::warn!(%error, "cannot write the termination message");
+    }
+}
+
+/// Shortens the longest strings until the document fits; a long GTID set becomes its hash.
+fn shrink(json: &mut serde_json::Value) {
+    use sha2::{Digest, Sha256};
+    if let Some(object) = json.as_object_mut() {
+        object.remove("manifest");
+        if let Some(set) = object.get_mut("gtid_set")
+            && let Some(text) = set.as_str().filter(|text| text.len() > 200)
+        {
+            *set = format!("sha256:{}", hex::encode(Sha256::digest(text))).into();
+        }
+        for limit in [1000, 500, 200, 80] {
+            if serde_json::to_string(object).is_ok_and(|text| text.len() <= TERMINATION_LIMIT) {
+                return;
+            }
+            for value in object.values_mut() {
+                match value {
+                    serde_json::Value::String(text) if text.len() > limit => {
+                        *value =
+                            text.chars().take(limit).chain("…".chars()).collect::<String>().into();
+                    }
+                    serde_json::Value::Array(items) if items.len() > 4 => items.truncate(4),
+                    _ => {}
+                }
+            }
+        }
+        if serde_json::to_string(object).map_or(true, |text| text.len() > TERMINATION_LIMIT) {
+            object.retain(|_, value| !value.is_object() && !value.is_array());
+        }
+    }
+}
+
+impl Text for BackupResult {
+    fn text(&self) -> String {
+        let mut out = String::new();
+        let took = self.finished_at.seconds_since(self.started_at);
+        let headline = match self.status {
+            "already-complete" => "was complete already; nothing was done",
+            _ => "is complete",
+        };
+        let _ = writeln!(out, "Backup {} {headline}.", self.backup_id);
+        let server = self.server_version.as_deref().unwrap_or("a server of unknown version");
+        let _ = writeln!(out, "  server      {server}, by {}", self.engine);
+        let _ = writeln!(out, "  position    {}", place(&self.position));
+        if let Some(set) = self.gtid_set.as_deref().filter(|set| !set.is_empty()) {
+            let _ = writeln!(out, "  GTID set    {set}");
+        }
+        let _ = writeln!(
+            out,
+            "  size        {} read, {} stored, in {took:.1} s",
+            ByteSize(self.bytes_read),
+            ByteSize(self.bytes_stored)
+        );
+        let _ = writeln!(out, "  proof       {}", proof(self.proof));
+        let _ = writeln!(out, "  encrypted   AES-256-GCM, key wrapped by {}", self.kek);
+        let _ = writeln!(out, "  stored at   {}", self.location);
+        let _ = writeln!(out, "  audit head  {}", self.audit_head);
+        out
+    }
+}
+
+fn proof(kind: ProofKind) -> &'static str {
+    match kind {
+        ProofKind::Exit => "exit: the engine ended well, and its stream was whole",
+        ProofKind::Verdict => "verdict: the agent said that it was whole, and so was its framing",
+        ProofKind::Framing => {
+            "framing: the stream was whole, and nobody vouches for it; unproven until restored"
+        }
+    }
+}
+
+fn place(position: &Position) -> String {
+    match (&position.binlog_file, position.binlog_position) {
+        (Some(file), Some(at)) => format!("{file}:{at}"),
+        _ => "none (the binary log was off)".into(),
+    }
+}
+
+impl Text for RestoreResult {
+    fn text(&self) -> String {
+        let mut out = String::new();
+        let _ =
+            writeln!(out, "Backup {} is restored in {}.", self.backup_id, self.datadir.display());
+        match &self.proof {
+            None => {
+                let _ = writeln!(out, "  NOT PROVEN: no server was started on it (--no-start).");
+            }
+            Some(proof) => {
+                let state = |state: &State| match &state.gtid_set {
+                    Some(set) if !set.is_empty() => format!("{} {set}", place(&state.position)),
+                    _ => place(&state.position),
+                };
+                let _ = writeln!(out, "  expected  {}", state(&proof.expected));
+                let _ = writeln!(out, "  found     {}", state(&proof.actual));
+                let _ = match proof.equal {
+                    Some(true) => {
+                        writeln!(out, "  proven: a server started on it and stands exactly there.")
+                    }
+                    _ => writeln!(
+                        out,
+                        "  NOT PROVEN: a server started on it, and there was nothing exact to compare."
+                    ),
+                };
+            }
+        }
+        out
+    }
+}
+
+/// A list that is an array in JSON and a table in text.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Listing(pub(super) Vec<BackupSummary>);
+
+impl Text for Listing {
+    fn text(&self) -> String {
+        if self.0.is_empty() {
+            return "There is no complete backup.".into();
+        }
+        let mut rows = vec![
+            ["BACKUP", "FINISHED", "SERVER", "READ", "STORED", "PROOF", "POSITION"]
+                .map(String::from),
+        ];
+        let size =
+            |bytes: Option<u64>| bytes.map_or_else(|| "?".into(), |b| ByteSize(b).to_string());
+        for backup in &self.0 {
+            rows.push([
+                backup.backup_id.to_string(),
+                backup.finished_at.map_or_else(|| "DAMAGED".into(), |t| t.to_string()),
+                backup.server_version.clone().unwrap_or_else(|| "?".into()),
+                size(backup.bytes_read),
+                size(backup.bytes_stored),
+                match backup.proof {
+                    Some(ProofKind::Framing) => "unproven".into(),
+                    Some(kind) => kind.to_string(),
+                    None => "?".into(),
+                },
+                place(&backup.position),
+            ]);
+        }
+        let mut out = table(&rows);
+        for backup in &self.0 {
+            if let Some(problem) = &backup.problem {
+                let _ = writeln!(out, "{}: {problem}", backup.backup_id);
+            }
+        }
+        out
+    }
+}
+
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells: Vec<_> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let _ = writeln!(out, "{}", cells.join("  ").trim_end());
+    }
+    out
+}
+
+impl Text for Shown {
+    fn text(&self) -> String {
+        let manifest = serde_json::to_value(&self.manifest).unwrap_or_default();
+        format!("{}\nmanifest SHA-256  {}", pretty(&manifest), self.manifest_sha256)
+    }
+}
+
+impl Text for Verified {
+    fn text(&self) -> String {
+        let mut out = String::new();
+        for backup in &self.backups {
+            let _ = writeln!(out, "{}  {}", backup.backup_id, backup.status);
+            for problem in &backup.findings {
+                let _ = writeln!(out, "  {}", describe(problem));
+            }
+        }
+        for problem in &self.findings {
+            let _ = writeln!(out, "{}", describe(problem));
+        }
+        let how =
+            if self.mode == "quick" { "stored hashes and sizes" } else { "every chunk opened" };
+        let _ = writeln!(out, "{} backups, {how}: {}.", self.backups.len(), self.status);
+        let fresh = if self.freshness_proven {
+            "proven by --at-least"
+        } else {
+            "not proven (give --at-least)"
+        };
+        let _ = writeln!(out, "freshness   {fresh}");
+        let _ = writeln!(out, "audit head  {}", self.audit_head);
+        out
+    }
+}
+
+fn describe(problem: &crate::jobs::verify::Problem) -> String {
+    let chunk = problem.chunk.map_or_else(String::new, |n| format!(", chunk {n}"));
+    format!("{}{chunk}: {}", problem.object, problem.why)
+}
+
+impl Text for NewKeys {
+    fn text(&self) -> String {
+        let mut out = String::new();
+        let _ = writeln!(
+            out,
+            "KEK     {}  wraps and unwraps; without it no backup opens: keep a copy elsewhere",
+            self.kek.display()
+        );
+        if let Some(public) = &self.kek_public {
+            let _ = writeln!(
+                out,
+                "public  {}  wraps only: for identities that may only write",
+                public.display()
+            );
+        }
+        let _ = writeln!(out, "signer  {}  signs what a run writes", self.signer.display());
+        let _ = writeln!(out, "trust   {}  whom readers believe", self.trust.display());
+        out
+    }
+}

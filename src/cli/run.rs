@@ -1,0 +1,222 @@
+//! From parsed arguments to a job, and from its result to output and an exit code.
+
+use std::{process::ExitCode, sync::Arc};
+
+use clap_complete::generate;
+use serde::Serialize;
+
+use super::{
+    args::{
+        BackupArgs, Cli, Command, Engine, Format, Global, KeysCommand, RestoreArgs, VerifyArgs,
+    },
+    exit::Exit,
+    output::{self, Text},
+    progress, wire,
+};
+use crate::{
+    jobs::{self, JobError},
+    model::EngineKind,
+    pipeline::Progress,
+};
+
+/// Runs a command to its exit code.
+pub(super) async fn command(cli: Cli) -> ExitCode {
+    let Cli { global, command } = cli;
+    let format = global.format;
+    let progress = Arc::new(Progress::default());
+    let signals = tokio::spawn(signals(Arc::clone(&progress)));
+    let outcome = dispatch(&global, command, &progress).await;
+    signals.abort();
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            let exit = Exit::from(&error);
+            output::failure(format, exit, &error);
+            exit.into()
+        }
+    }
+}
+
+async fn dispatch(
+    global: &Global,
+    command: Command,
+    progress: &Arc<Progress>,
+) -> Result<ExitCode, JobError> {
+    let format = global.format;
+    match command {
+        Command::Backup(args) => {
+            let result = with_progress("backup", progress, backup(global, *args, progress)).await?;
+            Ok(success(format, &result))
+        }
+        Command::Restore(args) => {
+            let result =
+                with_progress("restore", progress, restore(global, args, progress)).await?;
+            Ok(success(format, &result))
+        }
+        Command::List => {
+            let repository = global.repository().await?;
+            global.fresh(&repository).await?;
+            Ok(success(format, &output::Listing(jobs::list::run(&repository).await?)))
+        }
+        Command::Show(args) => {
+            let repository = global.repository().await?;
+            global.fresh(&repository).await?;
+            Ok(success(format, &jobs::show::run(&repository, args.backup.as_ref()).await?))
+        }
+        Command::Verify(args) => {
+            let result = with_progress("verify", progress, verify(global, args, progress)).await?;
+            let code =
+                if result.status == "ok" { ExitCode::SUCCESS } else { Exit::Integrity.into() };
+            output::success(format, &result);
+            Ok(code)
+        }
+        Command::Keys(KeysCommand::New { symmetric }) => {
+            Ok(success(format, &jobs::keys::new(&global.kek_path()?, symmetric)?))
+        }
+        Command::Completions { shell } => {
+            generate(shell, &mut super::command(), "backstay", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man { folder } => {
+            clap_mangen::generate_to(super::command(), &folder).map_err(|cause| JobError::Io {
+                operation: "write manual pages into",
+                path: folder,
+                cause,
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn success<R: Serialize + Text>(format: Format, result: &R) -> ExitCode {
+    output::success(format, result);
+    ExitCode::SUCCESS
+}
+
+async fn with_progress<R>(
+    what: &'static str,
+    progress: &Arc<Progress>,
+    job: impl Future<Output = Result<R, JobError>>,
+) -> Result<R, JobError> {
+    let shown = tokio::spawn(progress::show(what, Arc::clone(progress)));
+    let result = job.await;
+    shown.abort();
+    result
+}
+
+/// SIGTERM and SIGINT ask the job to stop; a second one is left to the system's patience.
+async fn signals(progress: Arc<Progress>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    tracing::warn!("stopping: cleaning up first");
+    progress.stop();
+    std::future::pending::<()>().await;
+}
+
+impl Engine {
+    pub(super) fn kind(self) -> Option<EngineKind> {
+        match self {
+            Self::Auto => None,
+            Self::Xtrabackup => Some(EngineKind::Xtrabackup),
+            Self::MariadbBackup => Some(EngineKind::MariadbBackup),
+            Self::Clone => Some(EngineKind::Clone),
+        }
+    }
+}
+
+async fn backup(
+    global: &Global,
+    args: BackupArgs,
+    progress: &Arc<Progress>,
+) -> Result<jobs::backup::BackupResult, JobError> {
+    let needs_engine = || JobError::Usage {
+        what: "a stream does not say which engine wrote it".into(),
+        hint: "give --engine xtrabackup or --engine mariadb-backup".into(),
+    };
+    let streamed =
+        || args.engine.kind().filter(|kind| *kind != EngineKind::Clone).ok_or_else(needs_engine);
+    let source = match args.source.as_str() {
+        "local" => jobs::backup::Source::Local {
+            connect: args.mysql.required()?,
+            engine: args.engine.kind(),
+            datadir: args.datadir.clone(),
+            scratch: args.scratch.clone(),
+        },
+        "stdin" => jobs::backup::Source::Stdin { engine: streamed()? },
+        url if url.starts_with("https://") => jobs::backup::Source::Https {
+            engine: streamed()?,
+            source: jobs::backup::HttpsSource {
+                url: url.to_owned(),
+                ca: args.source_ca.clone(),
+                identity: args.source_cert.clone().zip(args.source_key.clone()),
+                server_name: args.source_server_name.clone(),
+            },
+        },
+        other => {
+            return Err(JobError::Usage {
+                what: format!("`{other}` is not a source"),
+                hint: "give --source local, stdin, or https://HOST:PORT".into(),
+            });
+        }
+    };
+    let (kms, signer) = (global.kms()?, global.signer()?);
+    let repository = global.repository().await?;
+    global.fresh(&repository).await?;
+    jobs::backup::run(jobs::backup::Request {
+        repository,
+        kms,
+        signer,
+        identity: wire::identity(),
+        id: args.id,
+        source,
+        level: args.level,
+        progress: Arc::clone(progress),
+    })
+    .await
+}
+
+async fn restore(
+    global: &Global,
+    args: RestoreArgs,
+    progress: &Arc<Progress>,
+) -> Result<jobs::restore::RestoreResult, JobError> {
+    let kms = global.kms()?;
+    let repository = global.repository().await?;
+    global.fresh(&repository).await?;
+    jobs::restore::run(jobs::restore::Request {
+        repository,
+        kms,
+        datadir: args.datadir,
+        backup: args.backup,
+        start: !args.no_start,
+        server: args.server,
+        owner: args.owner,
+        progress: Arc::clone(progress),
+    })
+    .await
+}
+
+async fn verify(
+    global: &Global,
+    args: VerifyArgs,
+    progress: &Arc<Progress>,
+) -> Result<jobs::verify::Verified, JobError> {
+    let kms = if args.quick { None } else { global.optional_kms()? };
+    let repository = global.repository().await?;
+    let request = jobs::verify::Request {
+        id: args.backup,
+        quick: args.quick,
+        kms: kms.as_deref(),
+        at_least: global.at_least,
+        progress: Arc::clone(progress),
+    };
+    jobs::verify::run(&repository, &request).await
+}

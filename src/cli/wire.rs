@@ -1,0 +1,173 @@
+//! Wiring: the only place that names a concrete store, KMS or signer.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use secrecy::SecretString;
+
+use super::args::{Global, MysqlArgs, TlsMode};
+use crate::{
+    crypto::{
+        kms::{Kms, KmsError, file::FileKms},
+        signer::{Signer, SignerError, Trust, file::FileSigner},
+    },
+    format::RunIdentity,
+    jobs::{JobError, keys},
+    mysql::{ConnectOptions, Endpoint, Tls},
+    pipeline::{PipelineError, Repository, verify_chain},
+    store::{self, StoreOptions},
+};
+
+fn missing(flag: &str, example: &str) -> JobError {
+    let env = flag.trim_start_matches("--").replace('-', "_").to_uppercase();
+    JobError::Usage {
+        what: format!("{flag} is needed"),
+        hint: format!("give {flag} {example}, or set BACKSTAY_{env}"),
+    }
+}
+
+impl Global {
+    /// The repository, with the eyes of whoever `--trust` names.
+    pub(super) async fn repository(&self) -> Result<Arc<Repository>, JobError> {
+        let url = self.repo.as_deref().ok_or_else(|| missing("--repo", "s3://BUCKET/PREFIX"))?;
+        let cluster = self.cluster.clone().ok_or_else(|| missing("--cluster", "NAME"))?;
+        let trust = self.trust()?;
+        let options = StoreOptions {
+            endpoint: self.store.store_endpoint.clone(),
+            region: self.store.store_region.clone(),
+            path_style: self.store.store_path_style,
+            ca_file: self.store.store_ca.clone(),
+            ..StoreOptions::default()
+        };
+        let store = store::open(url, &options).await.map_err(PipelineError::from)?;
+        Ok(Arc::new(Repository::new(store, cluster, trust)))
+    }
+
+    /// Refuses a repository that was rolled back behind `--at-least`.
+    pub(super) async fn fresh(&self, repository: &Repository) -> Result<(), JobError> {
+        if self.at_least.is_none() {
+            return Ok(());
+        }
+        let (_, _, findings) = verify_chain(repository, self.at_least).await?;
+        match findings.into_iter().next() {
+            Some(finding) => Err(PipelineError::integrity(finding.object, finding.why).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The path of the local KEK, as given.
+    pub(super) fn kek_path(&self) -> Result<PathBuf, JobError> {
+        let uri = self.kek.as_deref().ok_or_else(|| missing("--kek", "file:/PATH"))?;
+        match file_uri(uri) {
+            Some(path) => Ok(path.to_owned()),
+            None => Err(PipelineError::from(KmsError::Uri(uri.to_owned())).into()),
+        }
+    }
+
+    /// The KEK.
+    pub(super) fn kms(&self) -> Result<Box<dyn Kms>, JobError> {
+        let kms = FileKms::open(&self.kek_path()?).map_err(PipelineError::from)?;
+        Ok(Box::new(kms))
+    }
+
+    /// The KEK when one was given.
+    pub(super) fn optional_kms(&self) -> Result<Option<Box<dyn Kms>>, JobError> {
+        self.kek.as_ref().map(|_| self.kms()).transpose()
+    }
+
+    /// The signer; by default the one beside a local KEK.
+    pub(super) fn signer(&self) -> Result<Box<dyn Signer>, JobError> {
+        let path = match &self.signer {
+            Some(uri) => file_uri(uri)
+                .map(Path::to_owned)
+                .ok_or_else(|| PipelineError::from(SignerError::Uri(uri.clone())))?,
+            None => keys::beside(&self.kek_base()?, "signer"),
+        };
+        let signer = FileSigner::open(&path).map_err(PipelineError::from)?;
+        Ok(Box::new(signer))
+    }
+
+    fn trust(&self) -> Result<Trust, JobError> {
+        let path = match (&self.trust, &self.kek) {
+            (Some(path), _) => path.clone(),
+            (None, Some(_)) => keys::beside(&self.kek_base()?, "trust"),
+            (None, None) => {
+                return Err(missing("--trust", "FILE (or --kek file:/PATH, beside which it lies)"));
+            }
+        };
+        Trust::read(&path).map_err(|e| JobError::Usage {
+            what: e.to_string(),
+            hint: "give --trust FILE, made by `backstay keys new`; it never comes from the bucket"
+                .into(),
+        })
+    }
+
+    /// The KEK's path without `.pub`: signer and trust file lie beside the whole key.
+    fn kek_base(&self) -> Result<PathBuf, JobError> {
+        let path = self.kek_path()?;
+        Ok(if path.extension().is_some_and(|e| e == "pub") {
+            path.with_extension("")
+        } else {
+            path
+        })
+    }
+}
+
+fn file_uri(uri: &str) -> Option<&Path> {
+    let path = uri.strip_prefix("file:")?;
+    let path = path.strip_prefix("//").filter(|p| p.starts_with('/')).unwrap_or(path);
+    (!path.is_empty()).then(|| Path::new(path))
+}
+
+impl MysqlArgs {
+    /// How to reach the server; nothing when none was named.
+    pub(super) fn options(&self) -> Result<Option<ConnectOptions>, JobError> {
+        let endpoint = match (&self.mysql_socket, &self.mysql_host) {
+            (Some(socket), _) => Endpoint::Socket(socket.clone()),
+            (None, Some(host)) => Endpoint::Tcp { host: host.clone(), port: self.mysql_port },
+            (None, None) => return Ok(None),
+        };
+        let password = self.mysql_password_file.as_deref().map(read_password).transpose()?;
+        let tls = Tls {
+            mode: match self.mysql_tls {
+                TlsMode::Disabled => crate::mysql::TlsMode::Disabled,
+                TlsMode::Preferred => crate::mysql::TlsMode::Preferred,
+                TlsMode::Required => crate::mysql::TlsMode::Required,
+                TlsMode::VerifyCa => crate::mysql::TlsMode::VerifyCa,
+                TlsMode::VerifyIdentity => crate::mysql::TlsMode::VerifyIdentity,
+            },
+            ca: self.mysql_tls_ca.clone(),
+            cert: self.mysql_tls_cert.clone(),
+            key: self.mysql_tls_key.clone(),
+        };
+        let user = self.mysql_user.clone().ok_or_else(|| missing("--mysql-user", "USER"))?;
+        Ok(Some(ConnectOptions { endpoint, user, password, tls }))
+    }
+
+    /// How to reach the server.
+    pub(super) fn required(&self) -> Result<ConnectOptions, JobError> {
+        self.options()?.ok_or_else(|| missing("--mysql-socket", "PATH (or --mysql-host HOST)"))
+    }
+}
+
+fn read_password(path: &Path) -> Result<SecretString, JobError> {
+    let text = std::fs::read_to_string(path).map_err(|e| JobError::Usage {
+        what: format!("read password file {}: {e}", path.display()),
+        hint: "check --mysql-password-file".into(),
+    })?;
+    let text = zeroize::Zeroizing::new(text);
+    Ok(SecretString::from(text.trim_end_matches(['\n', '\r'])))
+}
+
+/// Who runs this, as far as the machine tells.
+pub(super) fn identity() -> RunIdentity {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let user = std::fs::read_to_string("/etc/passwd").ok().and_then(|passwd| {
+        let uid = rustix::process::getuid().as_raw().to_string();
+        let entry = passwd.lines().find(|line| line.split(':').nth(2) == Some(uid.as_str()))?;
+        entry.split(':').next().map(ToOwned::to_owned)
+    });
+    RunIdentity { host: host.map(|h| h.trim().to_owned()), user }
+}

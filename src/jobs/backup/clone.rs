@@ -1,0 +1,122 @@
+//! MySQL's clone plugin: the server copies itself into a scratch folder, and the copy is streamed.
+//!
+//! The copy's position is known only once a server has started over it, so one does; it is
+//! ended cleanly, and what is streamed is a data directory that needs no preparing.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    local::new_scratch,
+    source::{End, Scratch, Stream},
+};
+use crate::{
+    jobs::{
+        JobError,
+        temp_server::{Program, Running},
+    },
+    model::{EngineKind, ServerFacts, TransportSecurity},
+    mysql::{ConnectOptions, Server, xbstream::Writer},
+    pipeline::{Ending, PipelineError, Progress},
+};
+
+/// A server that can be cloned.
+pub(super) struct Prepared {
+    server: Server,
+    facts: ServerFacts,
+    connect: ConnectOptions,
+    program: Program,
+    scratch: Scratch,
+}
+
+/// Checks that the server can be cloned as it is, and that its program is here.
+pub(super) async fn prepare(
+    mut server: Server,
+    facts: ServerFacts,
+    connect: &ConnectOptions,
+    scratch: Option<&Path>,
+) -> Result<Prepared, JobError> {
+    server.check_clone().await?;
+    let program = Program::find(None, facts.flavor, &facts.version).await?;
+    let datadir = server.datadir().await?;
+    let scratch = new_scratch(scratch)?;
+    give_to_server(&datadir, &scratch.0)?;
+    Ok(Prepared { server, facts, connect: connect.clone(), program, scratch })
+}
+
+/// The server writes the clone, so the folder must be its own.
+fn give_to_server(datadir: &Path, scratch: &Path) -> Result<(), JobError> {
+    use std::os::unix::fs::MetadataExt;
+    let owner = std::fs::metadata(datadir).map_err(|e| {
+        JobError::preflight(
+            format!("look at the server's data directory {}: {e}", datadir.display()),
+            "the clone engine runs on the server's own machine, with its data directory in sight",
+        )
+    })?;
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(scratch, Some(owner.uid()), Some(owner.gid()))
+            .map_err(JobError::io("give to the server", scratch))?;
+    }
+    Ok(())
+}
+
+impl Prepared {
+    /// Clones, starts a server over the clone to learn its position, and begins the stream.
+    pub(super) async fn start(mut self, progress: &Progress) -> Result<Stream, JobError> {
+        let folder = self.scratch.0.join("clone");
+        tokio::select! {
+            cloned = self.server.clone_into(&folder) => cloned?,
+            // Dropping the connection makes the server give up and remove the clone.
+            () = progress.stopped() => return Err(PipelineError::Stopped.into()),
+        }
+        let transport = self.server.transport();
+        if !folder.is_dir() {
+            return Err(JobError::preflight(
+                format!("the server cloned into {}, and nothing is there", folder.display()),
+                "the clone engine runs on the server's own machine, with the scratch folder in sight of both",
+            ));
+        }
+        let (position, gtid_set, ended) = self.position(&folder, progress).await?;
+        self.facts.gtid_set = Some(gtid_set);
+        self.facts.gtid_exact = true;
+        self.facts.innodb_position = Some(position.clone());
+        self.facts.position = Some(position);
+        let info = serde_json::to_vec(&self.facts).map_err(|e| {
+            JobError::source(format!("write down the server's facts: {e}"), "report this")
+        })?;
+        let version = self.facts.version.text.clone();
+        let reader = Writer::new(&folder, info).map_err(PipelineError::from)?;
+        self.server.close().await;
+        let end = End {
+            engine_version: Some(version),
+            database_transport: transport,
+            stream_transport: TransportSecurity::Local,
+            server: Some((self.facts, self.connect)),
+            ending: Ending::Exit(ended),
+            ..End::new(EngineKind::Clone, "local")
+        };
+        Ok(Stream {
+            reader: Some(Box::new(reader)),
+            child: None,
+            _option_file: None,
+            _scratch: Some(self.scratch),
+            end,
+        })
+    }
+
+    async fn position(
+        &self,
+        folder: &PathBuf,
+        progress: &Progress,
+    ) -> Result<
+        (crate::model::BinlogPosition, crate::model::GtidSet, crate::process::CleanExit),
+        JobError,
+    > {
+        let extra = ["--plugin-load-add=clone=mysql_clone.so".to_owned()];
+        let running =
+            Running::start(&self.program, folder, &self.facts, &extra, None, progress).await?;
+        let mut server = running.connect().await?;
+        let (position, set) = server.cloned_position().await?;
+        server.close().await;
+        Ok((position, set, running.shutdown().await?))
+    }
+}

@@ -1,0 +1,99 @@
+//! What the manifest says of the server: its own words, and the stream's.
+
+use super::source::End;
+use crate::{
+    jobs::JobError,
+    model::{BinlogPosition, EngineKind, Flavor, ServerFacts, ServerVersion},
+    mysql::{
+        BinlogInfo, Checkpoints, EngineInfo, Server, engines, parse_backup_my_cnf,
+        xbstream::WholeStream,
+    },
+};
+
+/// One of the engine's small files, as it was in the stream.
+fn info<'a>(stream: &'a WholeStream, what: &str) -> Option<std::borrow::Cow<'a, str>> {
+    engines::info_names(what).iter().find_map(|name| stream.info(name)).map(String::from_utf8_lossy)
+}
+
+/// `to_lsn` of the backup.
+pub(super) fn to_lsn(stream: &WholeStream) -> Option<u64> {
+    Checkpoints::parse(&info(stream, "checkpoints")?).ok().map(|c| c.to_lsn)
+}
+
+/// The facts at the instant of the backup: the position that the engine recorded, and the
+/// exact set of transactions up to it.
+pub(super) async fn complete(end: &End, stream: &WholeStream) -> Result<ServerFacts, JobError> {
+    let Some((facts, connect)) = &end.server else { return from_stream(end.engine, stream) };
+    let mut facts = facts.clone();
+    if end.engine == EngineKind::Clone {
+        return Ok(facts);
+    }
+    facts.position = None;
+    facts.gtid_set = None;
+    let Some(text) = info(stream, "binlog_info").filter(|text| !text.trim().is_empty()) else {
+        return Ok(facts);
+    };
+    let recorded = BinlogInfo::parse(facts.flavor, &text)?;
+    let mut server = Server::connect(connect).await?;
+    // The engine's recorded set can lag its recorded position: derive it from the position.
+    let exact = server.exact_set_at(&recorded.position).await?;
+    server.close().await;
+    facts.gtid_set = exact.gtid_set.or(recorded.gtid_set);
+    facts.gtid_exact = true;
+    facts.innodb_position = exact.innodb_position;
+    facts.position = Some(recorded.position);
+    Ok(facts)
+}
+
+/// What a stream says of its server when there is nobody to ask.
+fn from_stream(engine: EngineKind, stream: &WholeStream) -> Result<ServerFacts, JobError> {
+    let unknown = || {
+        JobError::source(
+            "the stream does not say which server it is from",
+            "check --engine; an engine's own xtrabackup_info is needed",
+        )
+    };
+    let about = info(stream, "info").ok_or_else(unknown)?;
+    let about = EngineInfo::parse(&about)?;
+    let version: ServerVersion = about.server_version.ok_or_else(unknown)?;
+    let flavor = match engine {
+        EngineKind::MariadbBackup => Flavor::Mariadb,
+        EngineKind::Xtrabackup | EngineKind::Clone => Flavor::Mysql,
+    };
+    let binlog: Option<BinlogInfo> =
+        match info(stream, "binlog_info").filter(|text| !text.trim().is_empty()) {
+            Some(text) => Some(BinlogInfo::parse(flavor, &text)?),
+            None => None,
+        };
+    let position: Option<BinlogPosition> = binlog.as_ref().map(|b| b.position.clone());
+    let options = stream
+        .info("backup-my.cnf")
+        .map(|text| parse_backup_my_cnf(&String::from_utf8_lossy(text)));
+    let options = options.unwrap_or_default();
+    Ok(ServerFacts {
+        flavor,
+        version,
+        server_uuid: options.get("server_uuid").cloned(),
+        server_id: options.get("server_id").and_then(|id| id.parse().ok()).unwrap_or_default(),
+        position,
+        innodb_position: None,
+        gtid_set: binlog.and_then(|b| b.gtid_set),
+        gtid_exact: false,
+        is_replica: false,
+        lower_case_table_names: None,
+        page_size: options
+            .get("innodb_page_size")
+            .and_then(|size| size.parse().ok())
+            .unwrap_or(16_384),
+        data_bytes: stream.payload_bytes(),
+        options: options.into_iter().filter(|(name, _)| BOUND.contains(&name.as_str())).collect(),
+    })
+}
+
+/// Options of `backup-my.cnf` that a restored server is started with.
+const BOUND: [&str; 4] = [
+    "innodb_checksum_algorithm",
+    "innodb_data_file_path",
+    "innodb_page_size",
+    "innodb_undo_tablespaces",
+];

@@ -1,0 +1,133 @@
+//! An engine of the XtraBackup family beside the server.
+
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use super::source::{End, Prepared as AnySource, Scratch, Stream};
+use crate::{
+    jobs::JobError,
+    model::{EngineKind, ServerFacts},
+    mysql::{
+        ConnectOptions, OptionFile, Server,
+        engines::{self, Engine},
+    },
+    pipeline::Progress,
+    process::{self, Child, Input, Output},
+};
+
+/// An engine that fits its server.
+pub(super) struct Prepared {
+    pub(super) engine: Engine,
+    connect: ConnectOptions,
+    facts: ServerFacts,
+    transport: crate::model::TransportSecurity,
+    datadir: Option<PathBuf>,
+    scratch: Scratch,
+}
+
+/// Connects, looks at the server, and finds the engine for it.
+pub(super) async fn prepare(
+    connect: &ConnectOptions,
+    wanted: Option<EngineKind>,
+    datadir: Option<&Path>,
+    scratch: Option<&Path>,
+    progress: &Progress,
+) -> Result<AnySource, JobError> {
+    let mut server = Server::connect(connect).await?;
+    let facts = server.facts().await?;
+    progress.expect(facts.data_bytes);
+    if facts.position.is_none() {
+        tracing::warn!(
+            "the server's binary log is off: this backup has no position, and nothing can be replayed on it"
+        );
+    }
+    let kind = match wanted {
+        Some(kind) => kind,
+        None => match engines::choose(server.version()) {
+            EngineKind::Xtrabackup if engines::discover(EngineKind::Xtrabackup, None).is_err() => {
+                tracing::info!("xtrabackup is not installed; the server's clone plugin is used");
+                EngineKind::Clone
+            }
+            kind => kind,
+        },
+    };
+    if kind == EngineKind::Clone {
+        let prepared = super::clone::prepare(server, facts, connect, scratch).await?;
+        return Ok(AnySource::Clone(Box::new(prepared)));
+    }
+    let transport = server.transport();
+    server.close().await;
+    let engine = find(kind).await?;
+    engines::check_version(&engine, &facts.version)?;
+    let scratch = new_scratch(scratch)?;
+    Ok(AnySource::Engine(Box::new(Prepared {
+        engine,
+        connect: connect.clone(),
+        facts,
+        transport,
+        datadir: datadir.map(Path::to_owned),
+        scratch,
+    })))
+}
+
+/// The engine's program and its version.
+pub(in crate::jobs) async fn find(kind: EngineKind) -> Result<Engine, JobError> {
+    let program = engines::discover(kind, None)?;
+    let line = crate::model::CommandLine::new(&program).arg("--version");
+    let said = process::capture("engine version", &line, Duration::from_secs(20)).await?;
+    Ok(engines::parse_version(kind, &program, &said)?)
+}
+
+/// A folder of our own below `parent`, or below the system's temporary folder.
+pub(super) fn new_scratch(parent: Option<&Path>) -> Result<Scratch, JobError> {
+    let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
+    let random: [u8; 8] = crate::crypto::random().map_err(crate::pipeline::PipelineError::from)?;
+    let path = parent.join(format!("backstay-{}", hex::encode(random)));
+    std::fs::create_dir(&path).map_err(JobError::io("create the scratch folder", &path))?;
+    Ok(Scratch(path))
+}
+
+impl Prepared {
+    /// Starts the engine.
+    pub(super) fn start(self) -> Result<Stream, JobError> {
+        let option_file = OptionFile::write(&self.connect, &self.scratch.0)?;
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let line = engines::backup_command(
+            &self.engine,
+            &engines::BackupArgs {
+                option_file: option_file.path(),
+                scratch: &self.scratch.0.join("engine"),
+                parallel: u16::try_from(cores.min(8)).unwrap_or(1),
+                datadir: self.datadir.as_deref(),
+                incremental_lsn: None,
+                server: &self.facts.version,
+            },
+        );
+        let name = match self.engine.kind {
+            EngineKind::MariadbBackup => "mariadb-backup",
+            _ => "xtrabackup",
+        };
+        let mut child = Child::spawn(name, &line, Input::Null, Output::Pipe)?;
+        let stdout = child
+            .take_stdout()
+            .ok_or_else(|| JobError::source("the engine has no output", "report this"))?;
+        let killer = child.killer();
+        let end = End {
+            engine_version: Some(self.engine.version.text.clone()),
+            database_transport: self.transport,
+            stream_transport: crate::model::TransportSecurity::Local,
+            server: Some((self.facts, self.connect)),
+            ..End::new(self.engine.kind, "local")
+        };
+        Ok(Stream {
+            reader: Some(Box::new(stdout)),
+            child: Some((child, killer)),
+            _option_file: Some(option_file),
+            _scratch: Some(self.scratch),
+            end,
+        })
+    }
+}

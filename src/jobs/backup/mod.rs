@@ -1,0 +1,317 @@
+//! `backup`: a stream, sealed and stored, and committed only with proof that it was whole.
+
+mod clone;
+mod facts;
+mod https;
+mod local;
+mod source;
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde::Serialize;
+
+pub use https::HttpsSource;
+pub(super) use local::find as find_engine;
+use source::Stream;
+
+use super::{JobError, Position};
+use crate::{
+    crypto::{self, kms::Kms, signer::Signer},
+    format::{EngineRecord, Manifest, Payload, Role, RunIdentity, SourceRecord, layout},
+    model::{AttemptId, BackupId, EngineKind, ProofKind, Timestamp, TransportSecurity},
+    mysql::{
+        ConnectOptions,
+        xbstream::{Dialect, Validator},
+    },
+    pipeline::{
+        Commit, Committed, Found, Inspect, Level, PipelineError, Progress, Repository, Run,
+        RunRequest, SealRequest, append_audit,
+        budget::{Budget, CHUNKS_PER_VOLUME},
+        commit, seal_stream,
+    },
+    store::Key,
+};
+
+/// The act, as the audit chain names it.
+const COMMITTED: &str = "backup-committed";
+
+/// Where the stream comes from.
+#[derive(Debug)]
+pub enum Source {
+    /// An engine that we run beside the server.
+    Local {
+        /// How to reach the server.
+        connect: ConnectOptions,
+        /// The engine; chosen by the server's version when none is named.
+        engine: Option<EngineKind>,
+        /// The data directory, when it is mounted elsewhere than the server says.
+        datadir: Option<PathBuf>,
+        /// A folder for the engine's own files.
+        scratch: Option<PathBuf>,
+    },
+    /// Standard input.
+    Stdin {
+        /// What wrote it.
+        engine: EngineKind,
+    },
+    /// A server that streams over HTTPS.
+    Https {
+        /// Where, and how to trust it.
+        source: HttpsSource,
+        /// What runs behind it.
+        engine: EngineKind,
+    },
+}
+
+/// What to back up, and where to.
+#[derive(Debug)]
+pub struct Request {
+    /// The repository.
+    pub repository: Arc<Repository>,
+    /// Wraps the DEK.
+    pub kms: Box<dyn Kms>,
+    /// Vouches for the run.
+    pub signer: Box<dyn Signer>,
+    /// Who runs this.
+    pub identity: RunIdentity,
+    /// The backup's name; a time stamp when none is given.
+    pub id: Option<BackupId>,
+    /// Where the stream comes from.
+    pub source: Source,
+    /// How hard to compress.
+    pub level: Level,
+    /// Where to count, and where to be told to stop.
+    pub progress: Arc<Progress>,
+}
+
+/// What was backed up.
+#[derive(Debug, Clone, Serialize)]
+pub struct BackupResult {
+    /// Version of this object.
+    pub version: u32,
+    /// The backup.
+    pub backup_id: BackupId,
+    /// `complete`, or `already-complete` when an earlier run has made it.
+    pub status: &'static str,
+    /// What made it.
+    pub engine: EngineKind,
+    /// The server's flavor.
+    pub flavor: Option<crate::model::Flavor>,
+    /// The server's version.
+    pub server_version: Option<String>,
+    /// When the job began.
+    pub started_at: Timestamp,
+    /// When it was stored.
+    pub finished_at: Timestamp,
+    /// Bytes of the stream.
+    pub bytes_read: u64,
+    /// Bytes in the repository.
+    pub bytes_stored: u64,
+    /// `exit`, `verdict`, or `framing`, which is unproven until a restore has proven it.
+    pub proof: ProofKind,
+    /// The exact set of transactions.
+    pub gtid_set: Option<String>,
+    /// The binlog position.
+    #[serde(flatten)]
+    pub position: Position,
+    /// How the connection to the database was protected.
+    pub tls: TransportSecurity,
+    /// Where it is.
+    pub location: String,
+    /// The KEK that wraps its key.
+    pub kek: String,
+    /// The head of the audit chain: keep it, and give it as `--at-least` later.
+    pub audit_head: String,
+}
+
+/// The validator of the framing, in the pipeline.
+struct Framing(Validator);
+
+impl Inspect for Framing {
+    fn inspect(&mut self, bytes: &[u8]) -> Result<(), PipelineError> {
+        Ok(self.0.feed(bytes)?)
+    }
+}
+
+/// Takes a backup.
+///
+/// # Errors
+/// See [`JobError`]. Nothing is listed, and uploads have been aborted, whenever this fails.
+pub async fn run(request: Request) -> Result<BackupResult, JobError> {
+    let started_at = Timestamp::now();
+    let id = match &request.id {
+        Some(id) => id.clone(),
+        None => BackupId::fresh(started_at, crypto::random().map_err(PipelineError::from)?),
+    };
+    if let Some(found) = complete(&request.repository, &id).await? {
+        return already_complete(&request, found, started_at).await;
+    }
+    let prepared = source::prepare(&request.source, &request.progress).await?;
+    let run = begin(&request, started_at).await?;
+    let attempt = AttemptId::from_bytes(crypto::random().map_err(PipelineError::from)?);
+    tracing::info!(backup_id = %id, %attempt, engine = %prepared.engine(), "backup begins");
+    let stream = prepared.open(&request.progress).await?;
+    let (sealed, whole, end) = transfer(&request, &run, &id, attempt, stream).await?;
+    let finished_at = Timestamp::now();
+    let server = facts::complete(&end, &whole).await?;
+    let manifest = Manifest {
+        version: Manifest::VERSION,
+        backup_id: id.clone(),
+        attempt,
+        cluster_uuid: run.cluster,
+        run_id: run.id,
+        dek_id: run.dek_id,
+        started_at,
+        finished_at,
+        engine: EngineRecord {
+            kind: end.engine,
+            version: end.engine_version.clone(),
+            to_lsn: facts::to_lsn(&whole),
+        },
+        source: SourceRecord {
+            kind: end.source.to_owned(),
+            database_transport: end.database_transport,
+            stream_transport: end.stream_transport,
+        },
+        server: Some(server),
+        // What the proofs say is filled in by the commit, which takes them.
+        proof: ProofKind::Framing,
+        files: 0,
+        payload_bytes: 0,
+        bytes_read: sealed.bytes_read,
+        bytes_stored: sealed.volumes.iter().map(|v| v.bytes).sum(),
+        volumes: sealed.volumes,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let Committed { manifest, sha256 } =
+        commit(&run, Commit { manifest, stream: whole, ending: end.ending }).await?;
+    let head = append_audit(&run, COMMITTED, id.as_str(), sha256).await?;
+    Ok(result(&request, "complete", manifest, head.to_string()))
+}
+
+/// Moves the stream into the repository, and proves that it was whole.
+async fn transfer(
+    request: &Request,
+    run: &Run,
+    id: &BackupId,
+    attempt: AttemptId,
+    mut stream: Stream,
+) -> Result<(SealedVolumes, crate::mysql::xbstream::WholeStream, source::End), JobError> {
+    let (cluster, backup) = (run.repository.cluster().clone(), id.clone());
+    let seal = SealRequest {
+        cluster: run.cluster,
+        run: run.id,
+        dek_id: run.dek_id,
+        dek: run.dek.clone(),
+        volume_key: Box::new(move |sequence| {
+            let name = layout::volume(&cluster, &backup, attempt, sequence);
+            Key::new(&name).map_err(|e| PipelineError::integrity(name, e))
+        }),
+        level: request.level,
+        budget: Budget::here(),
+        progress: Arc::clone(&request.progress),
+        chunks_per_volume: CHUNKS_PER_VOLUME,
+    };
+    let inspector = Framing(Validator::new(Dialect::of(stream.engine())));
+    let store = Arc::clone(run.repository.store());
+    let reader = stream.take_reader();
+    let sealing = seal_stream(store, reader, inspector, seal);
+    tokio::pin!(sealing);
+    let sealed = tokio::select! {
+        sealed = &mut sealing => sealed,
+        () = request.progress.stopped() => {
+            stream.interrupt();
+            sealing.await
+        }
+    };
+    match sealed {
+        Ok(sealed) => {
+            // The engine's own verdict first: it knows best why its stream is short.
+            let end = stream.end().await?;
+            let whole = sealed.inspector.0.finish().map_err(PipelineError::from)?;
+            Ok((
+                SealedVolumes { volumes: sealed.volumes, bytes_read: sealed.bytes_read },
+                whole,
+                end,
+            ))
+        }
+        Err(error) => Err(stream.fail(error.into()).await),
+    }
+}
+
+/// What the pipeline leaves behind.
+struct SealedVolumes {
+    volumes: Vec<crate::format::VolumeRecord>,
+    bytes_read: u64,
+}
+
+async fn begin(request: &Request, started_at: Timestamp) -> Result<Run, JobError> {
+    let begin = RunRequest {
+        kms: &*request.kms,
+        signer: &*request.signer,
+        role: Role::Backup,
+        identity: request.identity.clone(),
+        started_at,
+    };
+    Ok(Run::begin(Arc::clone(&request.repository), &begin).await?)
+}
+
+/// The manifest under this id, when there is one that we believe.
+async fn complete(
+    repository: &Repository,
+    id: &BackupId,
+) -> Result<Option<Found<Manifest>>, JobError> {
+    match repository.manifest(id).await {
+        Err(PipelineError::Integrity { object, why }) => Err(PipelineError::Taken {
+            id: id.to_string(),
+            why: format!("{object} is there and is not believed: {why}"),
+        }
+        .into()),
+        other => Ok(other?),
+    }
+}
+
+/// The backup exists. An earlier run may have died between the commit and the audit: make up for it.
+async fn already_complete(
+    request: &Request,
+    found: Found<Manifest>,
+    started_at: Timestamp,
+) -> Result<BackupResult, JobError> {
+    let (records, head, _) = crate::pipeline::verify_chain(&request.repository, None).await?;
+    let audited = records.iter().any(|r| r.action == COMMITTED && r.record_sha256 == found.sha256);
+    let head = if audited {
+        head
+    } else {
+        let run = begin(request, started_at).await?;
+        append_audit(&run, COMMITTED, found.record.backup_id.as_str(), found.sha256).await?
+    };
+    Ok(result(request, "already-complete", found.record, head.to_string()))
+}
+
+fn result(
+    request: &Request,
+    status: &'static str,
+    manifest: Manifest,
+    audit_head: String,
+) -> BackupResult {
+    let server = manifest.server;
+    BackupResult {
+        version: 1,
+        location: format!("{}/backups/{}", request.repository.url(), manifest.backup_id),
+        backup_id: manifest.backup_id,
+        status,
+        engine: manifest.engine.kind,
+        flavor: server.as_ref().map(|s| s.flavor),
+        server_version: server.as_ref().map(|s| s.version.text.clone()),
+        started_at: manifest.started_at,
+        finished_at: manifest.finished_at,
+        bytes_read: manifest.bytes_read,
+        bytes_stored: manifest.bytes_stored,
+        proof: manifest.proof,
+        gtid_set: server.as_ref().and_then(|s| s.gtid_set.as_ref()).map(ToString::to_string),
+        position: server.and_then(|s| s.position).into(),
+        tls: manifest.source.database_transport,
+        kek: request.kms.name().to_owned(),
+        audit_head,
+    }
+}

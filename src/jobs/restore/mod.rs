@@ -1,0 +1,158 @@
+//! `restore`: a base backup becomes a data directory, and a server proves it.
+
+mod extract;
+mod place;
+mod proof;
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde::Serialize;
+
+use place::{Owner, Place};
+pub use proof::{Proof, State};
+
+use super::{JobError, backup, choose, temp_server::Program};
+use crate::{
+    crypto::kms::Kms,
+    format::Manifest,
+    model::{BackupId, EngineKind, ServerFacts},
+    mysql::engines,
+    pipeline::{PipelineError, Progress, Repository},
+    process::{Child, CleanExit, Input, Output},
+};
+
+/// Memory for the engine's prepare step, in bytes.
+const PREPARE_MEMORY: u64 = 128 << 20;
+
+/// What to restore, and where to.
+#[derive(Debug)]
+pub struct Request {
+    /// The repository.
+    pub repository: Arc<Repository>,
+    /// Unwraps the DEK.
+    pub kms: Box<dyn Kms>,
+    /// The data directory to fill.
+    pub datadir: PathBuf,
+    /// The backup; the newest one when none is named.
+    pub backup: Option<BackupId>,
+    /// Whether to start a server on the result, without which nothing is proven.
+    pub start: bool,
+    /// The server program.
+    pub server: Option<PathBuf>,
+    /// Who owns the files afterwards, `user[:group]`.
+    pub owner: Option<String>,
+    /// Where to count, and where to be told to stop.
+    pub progress: Arc<Progress>,
+}
+
+/// What was restored.
+#[derive(Debug, Clone, Serialize)]
+pub struct RestoreResult {
+    /// Version of this object.
+    pub version: u32,
+    /// `proven`; `unproven` when no server was started, or it had nothing to compare with.
+    pub status: &'static str,
+    /// The backup.
+    pub backup_id: BackupId,
+    /// What was asked for.
+    pub target: String,
+    /// The data directory.
+    pub datadir: PathBuf,
+    /// The transactions in it.
+    pub gtid_set: Option<String>,
+    /// What was expected, what was found, and whether they are equal.
+    pub proof: Option<Proof>,
+}
+
+/// Restores a base backup.
+///
+/// # Errors
+/// See [`JobError`]. A data directory that was not empty is left as it was.
+pub async fn run(request: Request) -> Result<RestoreResult, JobError> {
+    let manifest = choose(&request.repository, request.backup.as_ref()).await?.record;
+    let owner = Owner::find(request.owner.as_deref())?;
+    let facts = facts(&manifest)?;
+    let program = match request.start {
+        true => Some(Program::find(request.server.as_deref(), facts.flavor, &facts.version).await?),
+        false => None,
+    };
+    let engine = match manifest.engine.kind {
+        EngineKind::Clone => None,
+        kind => Some(backup::find_engine(kind).await?),
+    };
+    let dek = request.repository.dek(manifest.dek_id, &*request.kms).await?;
+    let place = Place::claim(&request.datadir, &manifest)?;
+    tracing::info!(backup_id = %manifest.backup_id, datadir = %request.datadir.display(), "restore begins");
+    extract::run(&request, &manifest, dek, &place).await?;
+    let mut prepared = None;
+    if let Some(engine) = engine {
+        prepare(&engine, &place, &request.progress).await?;
+        prepared = proof::prepared_position(place.stage())?;
+    }
+    place.move_in()?;
+    owner.give(&request.datadir)?;
+    let proof = match program {
+        Some(program) => {
+            Some(proof::run(&program, &request, &manifest, facts, prepared, &owner).await?)
+        }
+        None => None,
+    };
+    owner.give(&request.datadir)?;
+    place.finish()?;
+    let proven = proof.as_ref().is_some_and(|proof| proof.equal == Some(true));
+    Ok(RestoreResult {
+        version: 1,
+        status: if proven { "proven" } else { "unproven" },
+        backup_id: manifest.backup_id.clone(),
+        target: "backup".into(),
+        gtid_set: facts.gtid_set.as_ref().map(ToString::to_string),
+        datadir: request.datadir,
+        proof,
+    })
+}
+
+fn facts(manifest: &Manifest) -> Result<&ServerFacts, JobError> {
+    manifest.server.as_ref().ok_or_else(|| {
+        JobError::integrity(
+            "the manifest does not say which server it is from",
+            "restore another backup",
+        )
+    })
+}
+
+/// Makes an extracted backup a data directory.
+async fn prepare(
+    engine: &engines::Engine,
+    place: &Place,
+    progress: &Progress,
+) -> Result<(), JobError> {
+    let line = engines::prepare_command(engine, place.stage(), PREPARE_MEMORY, false, None);
+    let exit =
+        interruptible(Child::spawn("prepare", &line, Input::Null, Output::Null)?, progress).await?;
+    if engines::said_completed(exit.tail()) {
+        return Ok(());
+    }
+    Err(JobError::source(
+        format!(
+            "{} --prepare did not say `completed OK!`:\n  {}",
+            engine.kind,
+            exit.tail().join("\n  ")
+        ),
+        "the result cannot be used; restore another backup",
+    ))
+}
+
+/// Waits for a child, and ends it when we are told to stop.
+async fn interruptible(child: Child, progress: &Progress) -> Result<CleanExit, JobError> {
+    let killer = child.killer();
+    let waiting = child.wait();
+    tokio::pin!(waiting);
+    tokio::select! {
+        exit = &mut waiting => Ok(exit?),
+        () = progress.stopped() => {
+            killer.terminate();
+            let _ = waiting.await;
+            Err(PipelineError::Stopped.into())
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The proof of a base: a server starts on it and says where it stands.
+
+use std::{fs, path::Path};
+
+use serde::Serialize;
+
+use super::{Request, place::Owner};
+use crate::{
+    format::Manifest,
+    jobs::{
+        JobError, Position,
+        temp_server::{Program, Running},
+    },
+    model::{BinlogPosition, EngineKind, Flavor, GtidSet, ServerFacts},
+    mysql::{engines, parse_innodb_position, recovered_position},
+};
+
+/// What was expected of the restored server, and what it says.
+#[derive(Debug, Clone, Serialize)]
+pub struct Proof {
+    /// As the manifest has it.
+    pub expected: State,
+    /// As the restored server has it.
+    pub actual: State,
+    /// Whether they are the same; `null` when there was nothing to compare: the binary log was
+    /// off, or the stream came from somebody whose positions we cannot know exactly.
+    pub equal: Option<bool>,
+}
+
+/// Where a server stands.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct State {
+    /// InnoDB's position: where its last commit ends in the source's binary log.
+    #[serde(flatten)]
+    pub position: Position,
+    /// The set of transactions, where the flavor keeps one.
+    pub gtid_set: Option<String>,
+}
+
+/// The position that InnoDB had after the engine's prepare step.
+pub(super) fn prepared_position(stage: &Path) -> Result<Option<BinlogPosition>, JobError> {
+    for name in engines::info_names("binlog_pos_innodb") {
+        let path = stage.join(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => return Ok(parse_innodb_position(&text)?),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(JobError::io("read", &path)(error)),
+        }
+    }
+    Ok(None)
+}
+
+/// Starts a server on the data directory, asks it, ends it, and compares.
+pub(super) async fn run(
+    program: &Program,
+    request: &Request,
+    manifest: &Manifest,
+    facts: &ServerFacts,
+    prepared: Option<BinlogPosition>,
+    owner: &Owner,
+) -> Result<Proof, JobError> {
+    let mut extra = Vec::new();
+    if let Some(user) = owner.user() {
+        extra.push(format!("--user={user}"));
+    }
+    let clone = manifest.engine.kind == EngineKind::Clone;
+    if clone {
+        extra.push("--plugin-load-add=clone=mysql_clone.so".into());
+    }
+    let running =
+        Running::start(program, &request.datadir, facts, &extra, owner.ids(), &request.progress)
+            .await?;
+    let mut server = running.connect().await?;
+    let mut position =
+        prepared.or_else(|| running.log().iter().find_map(|line| recovered_position(line)));
+    let mut gtid_set = None;
+    if facts.flavor == Flavor::Mysql {
+        gtid_set = Some(server.executed_set().await?);
+        if clone {
+            position = Some(server.cloned_position().await?.0);
+        }
+    }
+    server.close().await;
+    running.shutdown().await?;
+    judge(facts, position, gtid_set)
+}
+
+/// Compares what was recorded with what was found.
+fn judge(
+    facts: &ServerFacts,
+    position: Option<BinlogPosition>,
+    gtid_set: Option<GtidSet>,
+) -> Result<Proof, JobError> {
+    let expected_position = facts.innodb_position.clone().or_else(|| facts.position.clone());
+    let expected_set = facts.gtid_set.clone().filter(|_| facts.flavor == Flavor::Mysql);
+    // InnoDB knows its own last commit. When it is not known which event group that was, a
+    // position before the recorded one decides nothing.
+    let exact = facts.innodb_position.is_some();
+    let same_position = expected_position.as_ref().map(|expected| match &position {
+        Some(found) if found == expected => Some(true),
+        _ if exact => Some(false),
+        _ => None,
+    });
+    let same_set = expected_set.as_ref().map(|expected| match &gtid_set {
+        Some(found) if found == expected => Some(true),
+        _ if facts.gtid_exact => Some(false),
+        _ => None,
+    });
+    let equal = match (same_position, same_set) {
+        (Some(Some(false)), _) | (_, Some(Some(false))) => Some(false),
+        (Some(Some(true)), Some(Some(true)) | None) | (None | Some(None), Some(Some(true))) => {
+            Some(true)
+        }
+        (None | Some(None), None | Some(None)) | (Some(Some(true)), Some(None)) => None,
+    };
+    let state = |position: Option<BinlogPosition>, set: Option<GtidSet>| State {
+        position: position.into(),
+        gtid_set: set.map(|set| set.to_string()),
+    };
+    let proof = Proof {
+        expected: state(expected_position, expected_set),
+        actual: state(position, gtid_set),
+        equal,
+    };
+    if equal == Some(false) {
+        let show = |state: &State| serde_json::to_string(state).unwrap_or_default();
+        return Err(JobError::integrity(
+            format!(
+                "the restored server stands at {}, and the backup at {}",
+                show(&proof.actual),
+                show(&proof.expected)
+            ),
+            "do not use this data directory; restore another backup, and report this",
+        ));
+    }
+    Ok(proof)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(innodb: Option<u64>, set: Option<&str>, exact: bool) -> ServerFacts {
+        let at = |position| BinlogPosition { file: "binlog.000001".into(), position };
+        ServerFacts {
+            flavor: Flavor::Mysql,
+            version: "9.7.0".parse().unwrap(),
+            server_uuid: None,
+            server_id: 1,
+            position: Some(at(1000)),
+            innodb_position: innodb.map(at),
+            gtid_set: set.map(|s| s.parse().unwrap()),
+            gtid_exact: exact,
+            is_replica: false,
+            lower_case_table_names: Some(0),
+            page_size: 16_384,
+            data_bytes: 0,
+            options: std::collections::BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn only_equality_is_a_proof() {
+        const SET: &str = "9a3225ed-e51b-11f1-86df-02fc00000001:1-5";
+        const LESS: &str = "9a3225ed-e51b-11f1-86df-02fc00000001:1-4";
+        let at = |position| Some(BinlogPosition { file: "binlog.000001".into(), position });
+        let set = |text: &str| Some(text.parse::<GtidSet>().unwrap());
+        let equal =
+            |facts: &ServerFacts, position, set| judge(facts, position, set).map(|p| p.equal);
+        let exact = facts(Some(900), Some(SET), true);
+        assert_eq!(equal(&exact, at(900), set(SET)).unwrap(), Some(true));
+        assert!(equal(&exact, at(899), set(SET)).is_err());
+        assert!(equal(&exact, at(900), set(LESS)).is_err());
+        assert!(equal(&exact, None, set(SET)).is_err());
+        let foreign = facts(None, Some(SET), false);
+        assert_eq!(equal(&foreign, at(1000), set(SET)).unwrap(), Some(true));
+        assert_eq!(equal(&foreign, at(1000), set(LESS)).unwrap(), None);
+        assert_eq!(equal(&foreign, at(900), set(LESS)).unwrap(), None);
+        let mut off = facts(None, None, true);
+        off.position = None;
+        assert_eq!(equal(&off, None, set("")).unwrap(), None);
+    }
+}

@@ -1,0 +1,170 @@
+//! A server of our own over a data directory: socket only, no accounts, for as long as we ask it things.
+
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use super::JobError;
+use crate::{
+    crypto,
+    model::{CommandLine, Flavor, ServerFacts, ServerVersion},
+    mysql::{
+        ConnectOptions, Endpoint, Server, TempBinlog, TempServer, Tls, TlsMode, discover_server,
+        parse_server_version, temp_server_command,
+    },
+    pipeline::{PipelineError, Progress},
+    process::{self, Child, CleanExit, Input, Output},
+};
+
+/// Redo recovery of a large instance may take long; a server that does nothing is noticed by its end.
+const READY: Duration = Duration::from_secs(30 * 60);
+/// How long a clean shutdown may take.
+const SHUTDOWN: Duration = Duration::from_secs(10 * 60);
+/// Bytes for InnoDB's buffer pool: it only answers a few questions.
+const BUFFER_POOL: u64 = 64 << 20;
+
+/// A server program that fits a data directory.
+#[derive(Debug, Clone)]
+pub(super) struct Program {
+    path: PathBuf,
+    flavor: Flavor,
+}
+
+impl Program {
+    /// Finds the server program and holds it against the version of the data.
+    pub(super) async fn find(
+        given: Option<&Path>,
+        flavor: Flavor,
+        data: &ServerVersion,
+    ) -> Result<Self, JobError> {
+        let path = discover_server(flavor, given).map_err(|e| {
+            JobError::preflight(e.to_string(), "or give --no-start, and nothing will be proven")
+        })?;
+        let line = CommandLine::new(&path).arg("--no-defaults").arg("--version");
+        let said = process::capture("server version", &line, Duration::from_secs(20)).await?;
+        let version = parse_server_version(&said)?;
+        if version.flavor() != flavor || version.numbers < data.numbers {
+            return Err(JobError::preflight(
+                format!("{} is version {version}, and the data is of {data}", path.display()),
+                "a server must be of the same flavor and at least as new as its data: give another --server",
+            ));
+        }
+        if (version.numbers.0, version.numbers.1) != (data.numbers.0, data.numbers.1) {
+            tracing::warn!(server = %version, data = %data, "the server is of a newer series than the data and may upgrade it");
+        }
+        Ok(Self { path, flavor })
+    }
+}
+
+/// A running temporary server.
+#[derive(Debug)]
+pub(super) struct Running {
+    child: Child,
+    runtime: PathBuf,
+    connect: ConnectOptions,
+}
+
+impl Running {
+    /// Starts it and waits until it answers.
+    pub(super) async fn start(
+        program: &Program,
+        datadir: &Path,
+        facts: &ServerFacts,
+        extra: &[String],
+        owner: Option<(u32, u32)>,
+        progress: &Progress,
+    ) -> Result<Self, JobError> {
+        // A socket's path may have 107 bytes, and a data directory's is often longer than that.
+        let random: [u8; 6] = crypto::random().map_err(PipelineError::from)?;
+        let runtime = std::env::temp_dir().join(format!("backstay-{}", hex::encode(random)));
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&runtime)
+            .map_err(JobError::io("create", &runtime))?;
+        if let Some((uid, gid)) = owner {
+            std::os::unix::fs::chown(&runtime, Some(uid), Some(gid))
+                .map_err(JobError::io("give away", &runtime))?;
+        }
+        let socket = runtime.join("s");
+        let mut arguments = vec!["--skip-grant-tables".to_owned()];
+        if let Some(value) = facts.lower_case_table_names {
+            arguments.push(format!("--lower-case-table-names={value}"));
+        }
+        arguments.push(format!("--innodb-page-size={}", facts.page_size));
+        arguments.extend_from_slice(extra);
+        let line = temp_server_command(&TempServer {
+            flavor: program.flavor,
+            program: &program.path,
+            datadir,
+            socket: &socket,
+            init_file: None,
+            tmpdir: Some(&runtime),
+            server_id: u32::from_be_bytes([0x7f, random[0], random[1], random[2]]),
+            buffer_pool: BUFFER_POOL,
+            binlog: TempBinlog::Off,
+            options: &facts.options,
+            extra: &arguments,
+        })?;
+        let child = Child::spawn("temporary server", &line, Input::Null, Output::Null)?;
+        let connect = ConnectOptions {
+            endpoint: Endpoint::Socket(socket),
+            user: "root".into(),
+            password: None,
+            tls: Tls { mode: TlsMode::Disabled, ..Tls::default() },
+        };
+        let running = Self { child, runtime, connect };
+        running.ready(progress).await
+    }
+
+    async fn ready(self, progress: &Progress) -> Result<Self, JobError> {
+        let started = Instant::now();
+        loop {
+            if progress.is_stopped() {
+                return Err(PipelineError::Stopped.into());
+            }
+            if !self.child.is_running() {
+                return Err(self.died().await);
+            }
+            match Server::connect(&self.connect).await {
+                Ok(server) => {
+                    server.close().await;
+                    return Ok(self);
+                }
+                Err(error) if started.elapsed() > READY => return Err(error.into()),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    async fn died(self) -> JobError {
+        let _ = fs::remove_dir_all(&self.runtime);
+        match self.child.wait().await {
+            Err(error) => error.into(),
+            Ok(exit) => JobError::source(
+                format!("the temporary server ended by itself:\n  {}", exit.tail().join("\n  ")),
+                "its log above says why",
+            ),
+        }
+    }
+
+    /// A connection as root.
+    pub(super) async fn connect(&self) -> Result<Server, JobError> {
+        Ok(Server::connect(&self.connect).await?)
+    }
+
+    /// Its last log lines.
+    pub(super) fn log(&self) -> Vec<String> {
+        self.child.tail()
+    }
+
+    /// Ends it cleanly: everything is in the data files then.
+    pub(super) async fn shutdown(self) -> Result<CleanExit, JobError> {
+        let Self { child, runtime, .. } = self;
+        let ended = child.stop(SHUTDOWN).await;
+        let _ = fs::remove_dir_all(runtime);
+        Ok(ended?)
+    }
+}

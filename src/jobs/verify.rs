@@ -1,0 +1,276 @@
+//! `verify`: is everything stored as it was written?
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use sha2::{Digest, Sha256};
+
+use super::JobError;
+use crate::{
+    crypto::kms::Kms,
+    format::{Manifest, VolumeRecord, layout},
+    model::{BackupId, Sha256Digest},
+    mysql::xbstream::{Dialect, Validator},
+    pipeline::{
+        Accept, AuditHead, Finding, OnBad, PipelineError, Progress, Repository, Volumes,
+        budget::{Budget, GROUP_BYTES},
+        open_volumes, verify_chain,
+    },
+    store::{Key, StoreErrorKind},
+};
+
+/// What to verify, and how.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// One backup; all of them when none is named.
+    pub id: Option<BackupId>,
+    /// Hashes and sizes of what is stored, and nothing is decrypted.
+    pub quick: bool,
+    /// Opens the DEKs; not needed for a quick look.
+    pub kms: Option<&'a dyn Kms>,
+    /// What the audit chain must contain.
+    pub at_least: Option<AuditHead>,
+    /// Where to count.
+    pub progress: Arc<Progress>,
+}
+
+/// What was found.
+#[derive(Debug, serde::Serialize)]
+pub struct Verified {
+    /// Version of this object.
+    pub version: u32,
+    /// `ok` or `damaged`.
+    pub status: &'static str,
+    /// `full` or `quick`.
+    pub mode: &'static str,
+    /// The backups that were looked at.
+    pub backups: Vec<VerifiedBackup>,
+    /// What is wrong beyond single backups.
+    pub findings: Vec<Problem>,
+    /// The head of the audit chain: keep it, and give it as `--at-least` later.
+    pub audit_head: String,
+    /// Whether `--at-least` was given and held; without it a roll-back cannot be seen.
+    pub freshness_proven: bool,
+}
+
+/// One backup that was looked at.
+#[derive(Debug, serde::Serialize)]
+pub struct VerifiedBackup {
+    /// The backup.
+    pub backup_id: BackupId,
+    /// `ok` or `damaged`.
+    pub status: &'static str,
+    /// Bytes that were read from the store.
+    pub bytes_stored: u64,
+    /// What is wrong with it.
+    pub findings: Vec<Problem>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, serde::Serialize)]
+pub struct Problem {
+    /// The object.
+    pub object: String,
+    /// The chunk, when it is one chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<u32>,
+    /// What is wrong.
+    pub why: String,
+}
+
+impl From<Finding> for Problem {
+    fn from(Finding { object, chunk, why }: Finding) -> Self {
+        Self { object, chunk, why }
+    }
+}
+
+/// Validates the framing of what comes out; a broken stream is noted, not fatal.
+struct Framing {
+    validator: Option<Validator>,
+    problem: Option<String>,
+}
+
+impl Accept for Framing {
+    fn accept(&mut self, plain: &[u8]) -> Result<(), PipelineError> {
+        if let Some(validator) = &mut self.validator
+            && let Err(error) = validator.feed(plain)
+        {
+            self.validator = None;
+            self.problem = Some(error.to_string());
+        }
+        Ok(())
+    }
+}
+
+/// Verifies backups and the audit chain.
+///
+/// # Errors
+/// When the store or the KMS fails. Damage is no error here: it is in the result.
+pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verified, JobError> {
+    let (records, head, chain) = verify_chain(repository, request.at_least).await?;
+    let mut findings: Vec<Problem> = chain.into_iter().map(Into::into).collect();
+    let mut listed = repository.backups().await?;
+    for record in records.iter().filter(|record| record.action == "backup-committed") {
+        let object = format!("{}/backups/{}/manifest.json", repository.cluster(), record.subject);
+        let same = listed.iter().find(|(id, _)| id.as_str() == record.subject);
+        let why = match same {
+            None => Some(
+                "the audit chain says that this backup was committed, and its manifest is missing"
+                    .to_owned(),
+            ),
+            Some((_, Ok(found))) if found.sha256 != record.record_sha256 => {
+                Some("it is not the manifest that the audit chain says was committed".to_owned())
+            }
+            Some(_) => None,
+        };
+        findings.extend(why.map(|why| Problem { object, chunk: None, why }));
+    }
+    if let Some(wanted) = &request.id {
+        listed.retain(|(id, _)| id == wanted);
+        if listed.is_empty() {
+            let what = format!("{} has no complete backup {wanted}", repository.url());
+            return Err(JobError::target(what, "run `backstay list` to see what there is"));
+        }
+    }
+    let mut backups = Vec::new();
+    for (id, found) in listed {
+        let findings = match found {
+            Ok(found) if request.quick => {
+                quick(repository, &found.record, &request.progress).await?
+            }
+            Ok(found) => full(repository, &found.record, request).await?,
+            Err(error) => vec![Finding {
+                object: layout::manifest(repository.cluster(), &id),
+                chunk: None,
+                why: error.to_string(),
+            }],
+        };
+        backups.push(VerifiedBackup {
+            backup_id: id,
+            status: status(findings.is_empty()),
+            bytes_stored: request.progress.read().1,
+            findings: findings.into_iter().map(Into::into).collect(),
+        });
+    }
+    let ok = findings.is_empty() && backups.iter().all(|b| b.findings.is_empty());
+    Ok(Verified {
+        version: 1,
+        status: status(ok),
+        mode: if request.quick { "quick" } else { "full" },
+        freshness_proven: request.at_least.is_some() && findings.is_empty(),
+        backups,
+        findings,
+        audit_head: head.to_string(),
+    })
+}
+
+fn status(ok: bool) -> &'static str {
+    if ok { "ok" } else { "damaged" }
+}
+
+/// Volumes of a manifest with their keys.
+pub(super) fn volumes(
+    repository: &Repository,
+    manifest: &Manifest,
+) -> Result<Vec<(Key, VolumeRecord)>, JobError> {
+    manifest
+        .volumes
+        .iter()
+        .map(|volume| {
+            let name = layout::volume(
+                repository.cluster(),
+                &manifest.backup_id,
+                manifest.attempt,
+                volume.sequence,
+            );
+            let key = Key::new(&name).map_err(|e| PipelineError::integrity(&name, e))?;
+            Ok((key, volume.clone()))
+        })
+        .collect()
+}
+
+/// Opens every chunk, hashes every object, and checks the framing of the stream.
+async fn full(
+    repository: &Repository,
+    manifest: &Manifest,
+    request: &Request<'_>,
+) -> Result<Vec<Finding>, JobError> {
+    let Some(kms) = request.kms else {
+        return Err(JobError::usage(
+            "a full verification decrypts, and no --kek was given",
+            "give --kek, or --quick to check stored hashes and sizes alone",
+        ));
+    };
+    let dek = match repository.dek(manifest.dek_id, kms).await {
+        Ok(dek) => dek,
+        Err(PipelineError::Integrity { object, why }) => {
+            return Ok(vec![Finding { object, chunk: None, why }]);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let request = Volumes {
+        cluster: manifest.cluster_uuid,
+        run: manifest.run_id,
+        dek_id: manifest.dek_id,
+        dek,
+        volumes: volumes(repository, manifest)?,
+        budget: Budget::here(),
+        progress: Arc::clone(&request.progress),
+    };
+    let framing = Framing {
+        validator: Some(Validator::new(Dialect::of(manifest.engine.kind))),
+        problem: None,
+    };
+    let opened =
+        open_volumes(Arc::clone(repository.store()), request, framing, OnBad::Note).await?;
+    let mut findings = opened.findings;
+    if findings.is_empty() {
+        let ended = opened.acceptor.validator.map(Validator::finish);
+        let broken = opened.acceptor.problem.or(ended.and_then(Result::err).map(|e| e.to_string()));
+        findings.extend(broken.map(|why| Finding {
+            object: layout::manifest(repository.cluster(), &manifest.backup_id),
+            chunk: None,
+            why: format!("the stream that it seals is not whole: {why}"),
+        }));
+    }
+    Ok(findings)
+}
+
+/// Compares sizes and hashes of what is stored with the manifest, without any key.
+async fn quick(
+    repository: &Repository,
+    manifest: &Manifest,
+    progress: &Progress,
+) -> Result<Vec<Finding>, JobError> {
+    let mut findings = Vec::new();
+    for (key, record) in volumes(repository, manifest)? {
+        let mut note =
+            |why: String| findings.push(Finding { object: key.to_string(), chunk: None, why });
+        let store = repository.store();
+        let size = match store.head(&key).await {
+            Ok(info) => info.size,
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                note("it is missing".into());
+                continue;
+            }
+            Err(error) => return Err(PipelineError::from(error).into()),
+        };
+        if size != record.bytes {
+            note(format!("it has {size} bytes, and the manifest says {}", record.bytes));
+            continue;
+        }
+        let starts = (0..size.div_ceil(GROUP_BYTES)).map(|n| n * GROUP_BYTES);
+        let ranges =
+            stream::iter(starts.map(|at| store.get_range(&key, at..size.min(at + GROUP_BYTES))));
+        let mut ranges = ranges.buffered(Budget::here().groups - 2);
+        let mut hash = Sha256::new();
+        while let Some(bytes) = ranges.try_next().await.map_err(PipelineError::from)? {
+            progress.add_stored(bytes.len());
+            hash.update(&bytes);
+        }
+        if Sha256Digest(hash.finalize().into()) != record.sha256 {
+            note("its SHA-256 is not the manifest's".into());
+        }
+    }
+    Ok(findings)
+}

@@ -1,0 +1,78 @@
+//! The commit point of a backup. It cannot be written without proof of a whole stream.
+
+use sha2::{Digest, Sha256};
+
+use super::{PipelineError, Run, repository::key};
+use crate::{
+    format::{Manifest, layout},
+    model::{ProofKind, Sha256Digest},
+    mysql::xbstream::WholeStream,
+    process::CleanExit,
+    store::StoreErrorKind,
+};
+
+/// How the stream ended, beside its framing.
+#[derive(Debug)]
+pub enum Ending {
+    /// We reaped the engine. Only [`crate::process`] can make a `CleanExit`.
+    Exit(CleanExit),
+    /// Nobody said anything.
+    Framing,
+}
+
+impl Ending {
+    /// What the manifest calls it.
+    #[must_use]
+    pub fn kind(&self) -> ProofKind {
+        match self {
+            Self::Exit(_) => ProofKind::Exit,
+            Self::Framing => ProofKind::Framing,
+        }
+    }
+}
+
+/// Everything that a commit consumes: the proofs cannot be used twice.
+#[derive(Debug)]
+pub struct Commit {
+    /// The manifest, but for what the proofs say.
+    pub manifest: Manifest,
+    /// The framing was whole. Only [`crate::mysql::xbstream`] can make one.
+    pub stream: WholeStream,
+    /// How the stream ended.
+    pub ending: Ending,
+}
+
+/// A committed backup.
+#[derive(Debug)]
+pub struct Committed {
+    /// The manifest as it is stored.
+    pub manifest: Manifest,
+    /// SHA-256 of its stored bytes.
+    pub sha256: Sha256Digest,
+}
+
+/// Writes the manifest, create-only.
+///
+/// # Errors
+/// `Taken` when another attempt has committed under this id in the meantime.
+pub async fn commit(run: &Run, commit: Commit) -> Result<Committed, PipelineError> {
+    let Commit { mut manifest, stream, ending } = commit;
+    manifest.proof = ending.kind();
+    manifest.files = stream.files();
+    manifest.payload_bytes = stream.payload_bytes();
+    if stream.stream_bytes() != manifest.bytes_read {
+        // What was validated must be what was sealed, byte for byte.
+        return Err(PipelineError::Worker);
+    }
+    let stored = run.sign(&manifest)?;
+    let sha256 = Sha256Digest(Sha256::digest(&stored).into());
+    let object = key(&layout::manifest(run.repository.cluster(), &manifest.backup_id))?;
+    match run.repository.store().create(&object, stored).await {
+        Ok(()) => Ok(Committed { manifest, sha256 }),
+        Err(error) if error.kind == StoreErrorKind::AlreadyExists => Err(PipelineError::Taken {
+            id: manifest.backup_id.to_string(),
+            why: "another attempt committed while this one ran".into(),
+        }),
+        Err(error) => Err(error.into()),
+    }
+}

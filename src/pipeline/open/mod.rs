@@ -1,0 +1,165 @@
+//! The way down: fetch in parallel → open and decompress on all cores → order → accept.
+//!
+//! Nothing of a chunk is handed on unless its tag has verified and its frame has given
+//! exactly the bytes that the sealed index promised.
+
+mod stages;
+mod volume;
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use sha2::{Digest, Sha256};
+
+use super::{PipelineError, Progress, budget::Budget};
+use crate::{
+    crypto::Dek,
+    format::VolumeRecord,
+    model::{ClusterUuid, DekId, RunId, Sha256Digest},
+    store::{Key, Store},
+};
+
+/// Takes the plaintext, in order.
+pub trait Accept: Send + 'static {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// When they cannot be used; the whole pipeline then ends with this error.
+    fn accept(&mut self, plain: &[u8]) -> Result<(), PipelineError>;
+}
+
+/// What to do when a chunk is bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnBad {
+    /// Stop: a restore must not go on.
+    Stop,
+    /// Note it and go on: a verification tells everything that is bad. Stored bytes are hashed, too.
+    Note,
+}
+
+/// Something that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The object's key.
+    pub object: String,
+    /// The chunk, when it is one chunk.
+    pub chunk: Option<u32>,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// Which volumes to open, and with what.
+pub struct Volumes {
+    /// The cluster that must stand in the headers.
+    pub cluster: ClusterUuid,
+    /// The run that must stand in the headers.
+    pub run: RunId,
+    /// The DEK's id.
+    pub dek_id: DekId,
+    /// The DEK.
+    pub dek: Dek,
+    /// The volumes in order, with their keys.
+    pub volumes: Vec<(Key, VolumeRecord)>,
+    /// How much memory.
+    pub budget: Budget,
+    /// Where to count, and where to be told to stop.
+    pub progress: Arc<Progress>,
+}
+
+impl std::fmt::Debug for Volumes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Volumes")
+            .field("run", &self.run)
+            .field("volumes", &self.volumes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The acceptor after the last byte, and what was found on the way.
+#[derive(Debug)]
+pub struct Opened<A> {
+    /// The acceptor.
+    pub acceptor: A,
+    /// What was bad; empty with [`OnBad::Stop`].
+    pub findings: Vec<Finding>,
+    /// Plaintext bytes that were good.
+    pub plain_bytes: u64,
+}
+
+/// Opens volumes, one after another, and hands their plaintext on in order.
+///
+/// # Errors
+/// The first failure of any stage.
+pub async fn open_volumes<A: Accept>(
+    store: Arc<dyn Store>,
+    request: Volumes,
+    acceptor: A,
+    on_bad: OnBad,
+) -> Result<Opened<A>, PipelineError> {
+    let request = Arc::new(request);
+    let (feed, stages) = stages::start(&request, acceptor, on_bad);
+    let mut findings = Vec::new();
+    let fetched = fetch(&*store, &request, &feed, on_bad, &mut findings).await;
+    drop(feed);
+    let finished = stages.await.map_err(|_| PipelineError::Worker)?;
+    match (fetched, finished) {
+        // The stages went away because of an error of their own.
+        (Err(PipelineError::Stopped), Err(error)) => Err(error),
+        (Err(error), _) | (Ok(()), Err(error)) => Err(error),
+        (Ok(()), Ok(done)) => {
+            findings.extend(done.findings);
+            Ok(Opened { acceptor: done.acceptor, findings, plain_bytes: done.plain_bytes })
+        }
+    }
+}
+
+async fn fetch(
+    store: &dyn Store,
+    request: &Arc<Volumes>,
+    feed: &stages::Feed,
+    on_bad: OnBad,
+    findings: &mut Vec<Finding>,
+) -> Result<(), PipelineError> {
+    for (at, (key, record)) in request.volumes.iter().enumerate() {
+        let volume =
+            match volume::begin(store, request, key, record, u32::try_from(at).unwrap_or(u32::MAX))
+                .await
+            {
+                Ok(volume) => Arc::new(volume),
+                Err(PipelineError::Integrity { object, why }) if on_bad == OnBad::Note => {
+                    findings.push(Finding { object, chunk: None, why });
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+        let mut hash = (on_bad == OnBad::Note).then(|| {
+            let mut hash = Sha256::new();
+            hash.update(&volume.head);
+            hash
+        });
+        let groups = stream::iter(volume.groups().into_iter().map(|group| async move {
+            let bytes =
+                store.get_range(key, group.range.clone()).await.map_err(PipelineError::reading)?;
+            Ok::<_, PipelineError>((group, bytes))
+        }));
+        let mut groups = groups.buffered(request.budget.groups - 2);
+        while let Some((group, bytes)) = groups.try_next().await? {
+            if request.progress.is_stopped() {
+                return Err(PipelineError::Stopped);
+            }
+            if let Some(hash) = &mut hash {
+                hash.update(&bytes);
+            }
+            request.progress.add_stored(bytes.len());
+            feed.group(&volume, &group, &bytes).await?;
+        }
+        if let Some(mut hash) = hash {
+            hash.update(&volume.tail);
+            if Sha256Digest(hash.finalize().into()) != record.sha256 {
+                let why = "its SHA-256 is not the manifest's".into();
+                findings.push(Finding { object: key.to_string(), chunk: None, why });
+            }
+        }
+    }
+    Ok(())
+}

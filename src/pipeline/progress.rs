@@ -1,0 +1,55 @@
+//! Counters that a terminal or a log reads while a job runs.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+/// Shared between a job's threads and whoever shows how far it is.
+#[derive(Debug, Default)]
+pub struct Progress {
+    plain: AtomicU64,
+    stored: AtomicU64,
+    expected: AtomicU64,
+    stop: CancellationToken,
+}
+
+impl Progress {
+    /// Says how many plaintext bytes are expected; an estimate.
+    pub fn expect(&self, bytes: u64) {
+        self.expected.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts plaintext bytes.
+    pub fn add_plain(&self, bytes: usize) {
+        self.plain.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts stored bytes.
+    pub fn add_stored(&self, bytes: usize) {
+        self.stored.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Plaintext bytes done, stored bytes done, plaintext bytes expected (0: unknown).
+    pub fn read(&self) -> (u64, u64, u64) {
+        (
+            self.plain.load(Ordering::Relaxed),
+            self.stored.load(Ordering::Relaxed),
+            self.expected.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Asks every stage to stop.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Whether it was asked to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Waits until it is asked to stop.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+}

@@ -1,0 +1,286 @@
+//! A cluster's folder as a reader sees it: nothing is believed before its signature is.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+
+use super::PipelineError;
+use crate::{
+    crypto::{
+        Dek,
+        kms::{KeyContext, Kms, KmsError},
+        signer::Trust,
+        verify,
+    },
+    format::{
+        AuditRecord, ClusterRecord, Envelope, KeyRecord, MAX_RECORD_BYTES, Manifest, Payload, Role,
+        RunRecord, layout,
+    },
+    model::{BackupId, ClusterName, ClusterUuid, DekId, RunId, Sha256Digest},
+    store::{Key, Store, StoreErrorKind},
+};
+
+/// Requests in flight while listing.
+const PARALLEL: usize = 8;
+/// What a DEK of a backup is for, in the KMS context.
+pub(super) const PURPOSE: &str = "backup";
+
+/// A record that its run signs.
+pub(super) trait SignedByRun: Payload {
+    fn run_id(&self) -> RunId;
+    fn cluster(&self) -> ClusterUuid;
+}
+
+macro_rules! signed_by_run {
+    ($($name:ident),*) => {$(
+        impl SignedByRun for $name {
+            fn run_id(&self) -> RunId {
+                self.run_id
+            }
+
+            fn cluster(&self) -> ClusterUuid {
+                self.cluster_uuid
+            }
+        }
+    )*};
+}
+
+signed_by_run!(ClusterRecord, KeyRecord, AuditRecord, Manifest);
+
+/// A record that has been believed, and the hash of its stored bytes.
+#[derive(Debug, Clone)]
+pub struct Found<P> {
+    /// The record.
+    pub record: P,
+    /// SHA-256 of what is stored.
+    pub sha256: Sha256Digest,
+}
+
+/// One cluster in a repository, read with the eyes of someone who trusts these signers.
+#[derive(Debug)]
+pub struct Repository {
+    store: Arc<dyn Store>,
+    cluster: ClusterName,
+    trust: Trust,
+    uuid: Mutex<Option<ClusterUuid>>,
+    runs: Mutex<HashMap<RunId, RunRecord>>,
+}
+
+impl Repository {
+    /// Looks at a cluster; nothing is read yet.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, cluster: ClusterName, trust: Trust) -> Self {
+        Self { store, cluster, trust, uuid: Mutex::default(), runs: Mutex::default() }
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The cluster's name.
+    #[must_use]
+    pub fn cluster(&self) -> &ClusterName {
+        &self.cluster
+    }
+
+    /// `<repository>/<cluster>`, for people.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}/{}", self.store.url().trim_end_matches('/'), self.cluster)
+    }
+
+    /// The cluster's uuid; nothing when there is no such cluster yet.
+    ///
+    /// # Errors
+    /// When the record cannot be read or believed.
+    pub async fn uuid(&self) -> Result<Option<ClusterUuid>, PipelineError> {
+        let mut known = self.uuid.lock().await;
+        if known.is_none()
+            && let Some(found) =
+                self.record::<ClusterRecord>(layout::cluster(&self.cluster)).await?
+        {
+            *known = Some(found.record.cluster_uuid);
+        }
+        Ok(*known)
+    }
+
+    /// The manifest of a backup, believed; nothing when the backup is not complete.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not this backup's manifest of this cluster.
+    pub async fn manifest(&self, id: &BackupId) -> Result<Option<Found<Manifest>>, PipelineError> {
+        let key = layout::manifest(&self.cluster, id);
+        let Some(found) = self.record_of_cluster::<Manifest>(key.clone()).await? else {
+            return Ok(None);
+        };
+        let manifest = &found.record;
+        if manifest.backup_id != *id {
+            let why = format!(
+                "it is the manifest of backup {}: it belongs somewhere else",
+                manifest.backup_id
+            );
+            return Err(PipelineError::integrity(key, why));
+        }
+        let run = self.run(manifest.run_id).await?;
+        let totals = (0u32..).zip(&manifest.volumes).all(|(n, v)| v.sequence == n)
+            && manifest.volumes.iter().map(|v| v.plain_bytes).sum::<u64>() == manifest.bytes_read
+            && manifest.volumes.iter().map(|v| v.bytes).sum::<u64>() == manifest.bytes_stored;
+        if run.dek_id != manifest.dek_id || run.role != Role::Backup || !totals {
+            return Err(PipelineError::integrity(key, "it contradicts itself or its run"));
+        }
+        Ok(Some(found))
+    }
+
+    /// Every id below `backups/`, complete or not, in ascending order.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn ids(&self) -> Result<Vec<BackupId>, PipelineError> {
+        let folders = self.store.list_folders(&layout::backups(&self.cluster)).await?;
+        let mut ids: Vec<BackupId> = folders.iter().filter_map(|name| name.parse().ok()).collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// All complete backups, newest first, each with its manifest or why that is not believed.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn backups(
+        &self,
+    ) -> Result<Vec<(BackupId, Result<Found<Manifest>, PipelineError>)>, PipelineError> {
+        let ids = self.ids().await?;
+        let read = stream::iter(ids.into_iter().map(|id| async move {
+            match self.manifest(&id).await {
+                Ok(None) => Ok(None),
+                Ok(Some(found)) => Ok(Some((id, Ok(found)))),
+                Err(error @ PipelineError::Integrity { .. }) => Ok(Some((id, Err(error)))),
+                Err(error) => Err(error),
+            }
+        }));
+        let mut found: Vec<_> =
+            read.buffered(PARALLEL).try_filter_map(|b| async { Ok(b) }).try_collect().await?;
+        found.sort_by_key(|(id, manifest)| {
+            std::cmp::Reverse((manifest.as_ref().map(|m| m.record.finished_at).ok(), id.clone()))
+        });
+        Ok(found)
+    }
+
+    /// The DEK of a backup, unwrapped by this KEK.
+    ///
+    /// # Errors
+    /// When no believed record has a wrap that this KEK opens, or what comes out is another key.
+    pub async fn dek(&self, dek: DekId, kms: &dyn Kms) -> Result<Dek, PipelineError> {
+        let folder = layout::key_folder(&self.cluster, dek);
+        let listed: Vec<_> = self.store.list(&folder, None).try_collect().await?;
+        let Some(newest) = listed.last() else {
+            return Err(PipelineError::integrity(folder, "the DEK has no key record"));
+        };
+        let object = newest.key.to_string();
+        let found = self.record_of_cluster::<KeyRecord>(object.clone()).await?;
+        let Some(Found { record, .. }) = found else {
+            return Err(PipelineError::integrity(object, "it is missing"));
+        };
+        if record.dek_id != dek || layout::key(&self.cluster, dek, record.generation) != object {
+            return Err(PipelineError::integrity(
+                object,
+                "it is the record of another DEK or generation",
+            ));
+        }
+        let context = KeyContext { cluster: record.cluster_uuid, dek, purpose: PURPOSE };
+        let Some(wrapped) = record.wraps.iter().find(|wrap| wrap.kek == kms.name()) else {
+            let found =
+                record.wraps.iter().map(|wrap| wrap.kek.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(KmsError::OtherKek { kek: kms.name().to_owned(), found }.into());
+        };
+        let key = kms.unwrap(&context, wrapped).await?;
+        if key.commitment(dek.as_bytes()) != record.commitment.0 {
+            return Err(PipelineError::integrity(
+                object,
+                "the KEK gave another key than the one committed to",
+            ));
+        }
+        Ok(key)
+    }
+
+    /// A run's record, believed when a trusted signer vouches for it.
+    pub(super) async fn run(&self, id: RunId) -> Result<RunRecord, PipelineError> {
+        if let Some(known) = self.runs.lock().await.get(&id) {
+            return Ok(known.clone());
+        }
+        let object = layout::run(&self.cluster, id);
+        let Some(bytes) = self.read(&object).await? else {
+            return Err(PipelineError::integrity(object, "the run's record is missing"));
+        };
+        let bad = |e| PipelineError::format(&object, &e);
+        let opened = Envelope::decode::<RunRecord>(&bytes).map_err(bad)?;
+        self.trust.verify(&opened.signed, &opened.signature).map_err(|_| {
+            PipelineError::integrity(
+                &object,
+                format!("no trusted signer signed it (it names {})", printable(&opened.keyid)),
+            )
+        })?;
+        let record: RunRecord = opened.document().map_err(bad)?;
+        if record.run_id != id {
+            return Err(PipelineError::integrity(object, "it is the record of another run"));
+        }
+        self.runs.lock().await.insert(id, record.clone());
+        Ok(record)
+    }
+
+    /// A record signed by its run, of this cluster.
+    pub(super) async fn record_of_cluster<P: SignedByRun>(
+        &self,
+        object: String,
+    ) -> Result<Option<Found<P>>, PipelineError> {
+        let found = self.record::<P>(object.clone()).await?;
+        if let Some(Found { record, .. }) = &found
+            && self.uuid().await? != Some(record.cluster())
+        {
+            return Err(PipelineError::integrity(object, "it belongs to another cluster"));
+        }
+        Ok(found)
+    }
+
+    async fn record<P: SignedByRun>(
+        &self,
+        object: String,
+    ) -> Result<Option<Found<P>>, PipelineError> {
+        let Some(bytes) = self.read(&object).await? else { return Ok(None) };
+        let bad = |e| PipelineError::format(&object, &e);
+        let opened = Envelope::decode::<P>(&bytes).map_err(bad)?;
+        let record: P = opened.document().map_err(bad)?;
+        let run = self.run(record.run_id()).await?;
+        verify(&run.public_key.0, &opened.signed, &opened.signature)
+            .map_err(|e| PipelineError::integrity(&object, e))?;
+        if run.cluster_uuid != record.cluster() {
+            return Err(PipelineError::integrity(
+                object,
+                "it belongs to another cluster than its run",
+            ));
+        }
+        Ok(Some(Found { record, sha256: Sha256Digest(Sha256::digest(&bytes).into()) }))
+    }
+
+    /// A small object; nothing when it is not there.
+    async fn read(&self, object: &str) -> Result<Option<bytes::Bytes>, PipelineError> {
+        match self.store.get(&key(object)?, MAX_RECORD_BYTES).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
+            Err(error) => Err(PipelineError::reading(error)),
+        }
+    }
+}
+
+/// A key from the layout; its parts were checked when they were parsed.
+pub(super) fn key(text: &str) -> Result<Key, PipelineError> {
+    Key::new(text).map_err(|e| PipelineError::integrity(text, e))
+}
+
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_graphic()).take(64).collect()
+}
