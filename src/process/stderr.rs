@@ -91,9 +91,12 @@ impl Lines<'_> {
 /// MySQL and its relatives mark severity as `[ERROR]`, `[Warning]`, `[Note]`.
 fn report(engine: &'static str, line: &str) {
     let lower = line.to_ascii_lowercase();
-    if lower.contains("[error]") || lower.contains("error:") {
+    // A server's own label goes before its words: a warning may quote an error.
+    if lower.contains("[warning]") {
+        tracing::warn!(target: "engine", engine, "{line}");
+    } else if lower.contains("[error]") || lower.contains("error:") {
         tracing::error!(target: "engine", engine, "{line}");
-    } else if lower.contains("[warning]") || lower.contains("warning:") {
+    } else if lower.contains("warning:") {
         tracing::warn!(target: "engine", engine, "{line}");
     } else {
         tracing::info!(target: "engine", engine, "{line}");

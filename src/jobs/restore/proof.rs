@@ -67,6 +67,10 @@ pub(super) async fn run(
     if clone {
         extra.push("--plugin-load-add=clone=mysql_clone.so".into());
     }
+    if facts.flavor == Flavor::Mysql {
+        // It serves nobody, so its notes about certificates and accounts are noise.
+        extra.push("--log-error-verbosity=1".into());
+    }
     let running =
         Running::start(program, &request.datadir, facts, &extra, owner.ids(), &request.progress)
             .await?;
