@@ -1,4 +1,10 @@
 //! The rooms `mysql` and `process` against real servers: MariaDB of the system, MySQL 9 of the tools.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
 
 #[path = "support/load.rs"]
 mod load;
@@ -8,6 +14,7 @@ mod mariadb;
 mod mysql9;
 #[path = "support/physical.rs"]
 mod physical;
+#[expect(dead_code, unreachable_pub, reason = "shared by test programs; none uses all of it")]
 #[path = "support/tools.rs"]
 mod tools;
 
@@ -165,7 +172,7 @@ async fn a_clone_of_mysql_under_load_is_exact() {
     copied.remove(Path::new(CLONE_INFO));
     assert!(copied == tree(&cloned), "the trees differ");
 
-    let temp = Temp::start(Flavor::Mysql, &mysqld(), &data).await;
+    let temp = Temp::start(Flavor::Mysql, &mysqld(), &data);
     let mut restored = Server::connect(&temp.options()).await.unwrap();
     let (place, set) = restored.cloned_position().await.unwrap();
     let exact = server.exact_set_at(&place).await.unwrap();

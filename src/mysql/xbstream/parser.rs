@@ -4,7 +4,7 @@ mod sparse;
 
 use super::{
     Dialect, XbstreamError,
-    chunk::{FIXED, Kind, MAGIC, MAX_PATH, MAX_SPARSE, check_path, normal, u32_at, u64_at},
+    chunk::{FIXED, Kind, MAGIC, MAX_PATH, check_path, normal, u32_at, u64_at},
     runs::Runs,
     sink::{Problem, Sink},
 };
