@@ -28,9 +28,9 @@ pub(crate) fn template(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if !place.exists() {
         let beside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let made = beside.path().join("data");
-        make(&made);
-        let _ = std::fs::rename(&made, &place);
+        let fresh = beside.path().join("data");
+        make(&fresh);
+        let _ = std::fs::rename(&fresh, &place);
     }
     place
 }
@@ -53,7 +53,7 @@ impl MariaDb {
         let version = run(Command::new("mariadbd").arg("--version"));
         let version =
             version.split_whitespace().find(|w| w.contains("MariaDB")).unwrap().to_owned();
-        let made = template(&format!("mariadb-{version}"), |made| {
+        let pristine = template(&format!("mariadb-{version}"), |made| {
             let mut command = Command::new("mariadb-install-db");
             command.args([
                 "--no-defaults",
@@ -64,7 +64,7 @@ impl MariaDb {
             run(command.arg(format!("--datadir={}", made.display())));
         });
         let dir = short_dir();
-        run(Command::new("cp").arg("-a").arg(&made).arg(dir.path().join("data")));
+        run(Command::new("cp").arg("-a").arg(&pristine).arg(dir.path().join("data")));
         let init = dir.path().join("init.sql");
         std::fs::write(&init, format!(
             "SET sql_log_bin=0;\nALTER USER root@localhost IDENTIFIED BY '{PASSWORD}';\n\
