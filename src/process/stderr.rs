@@ -110,7 +110,9 @@ mod tests {
     fn tail_of(pieces: &[&[u8]]) -> Vec<String> {
         let tail = Tail::default();
         let mut lines = Lines { name: "t", tail: &tail, line: Vec::new(), cut: false };
-        pieces.iter().for_each(|p| lines.feed(p));
+        for piece in pieces {
+            lines.feed(piece);
+        }
         lines.end();
         tail.lines()
     }
@@ -122,7 +124,10 @@ mod tests {
 
     #[test]
     fn the_tail_is_bounded_in_lines_and_bytes() {
-        let many: String = (0..200).map(|n| format!("line {n}\n")).collect();
+        let many = (0..200).map(|n| format!("line {n}")).collect::<Vec<_>>().join(
+            "
+",
+        );
         let kept = tail_of(&[many.as_bytes()]);
         assert_eq!((kept.len(), kept[0].as_str(), kept[49].as_str()), (50, "line 150", "line 199"));
         let long = tail_of(&[&[b'x'; 1500], &[b'x'; 1500], b"\nshort"]);

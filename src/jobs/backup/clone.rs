@@ -77,6 +77,7 @@ impl Prepared {
         self.facts.gtid_set = Some(gtid_set);
         self.facts.gtid_exact = true;
         self.facts.innodb_position = Some(position.clone());
+        self.facts.innodb_at_least = Some(position.clone());
         self.facts.position = Some(position);
         let info = serde_json::to_vec(&self.facts).map_err(|e| {
             JobError::source(format!("write down the server's facts: {e}"), "report this")
