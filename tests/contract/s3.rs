@@ -1,0 +1,127 @@
+//! S3, as MinIO speaks it.
+
+use std::sync::Arc;
+
+use backstay::store::{Store, StoreErrorKind as Kind, StoreOptions, open};
+use bytes::Bytes;
+
+use super::{
+    hasty, key,
+    minio::{Minio, REGION},
+    opened, promises,
+};
+
+/// Options for a MinIO of the tests.
+pub(crate) fn options(minio: &Minio) -> StoreOptions {
+    StoreOptions {
+        endpoint: Some(minio.endpoint()),
+        region: Some(REGION.to_owned()),
+        credentials_file: Some(minio.credentials_file()),
+        ..hasty()
+    }
+}
+
+/// A store in a bucket of its own on the shared server.
+pub(crate) async fn store(bucket: &str) -> Arc<dyn Store> {
+    let minio = Minio::shared();
+    minio.bucket(bucket, false).await;
+    opened(&format!("s3://{bucket}/some/prefix"), &options(minio)).await
+}
+
+const TRAITS: promises::Traits =
+    promises::Traits { part_size: 5 << 20, many: 2_500, finds_uploads: true };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_keeps_the_contract() {
+    promises::keeps_them_all(&store("contract").await, &TRAITS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_with_versions_keeps_the_contract_too() {
+    let minio = Minio::shared();
+    minio.bucket("versioned", true).await;
+    let options = StoreOptions { sign_payloads: true, ..options(minio) };
+    let store = opened("s3://versioned", &options).await;
+    let fewer = promises::Traits { many: 50, ..TRAITS };
+    promises::keeps_them_all(&store, &fewer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_holds_the_checksum_of_the_whole() {
+    use aws_sdk_s3::types::ChecksumMode;
+    let store = store("checksums").await;
+    let body = Bytes::from(vec![7; (5 << 20) + 3]);
+    store.create(&key("small"), body.clone()).await.unwrap();
+    let upload = store.upload(&key("large"), 5 << 20).await.unwrap();
+    upload.part(1, body.slice(5 << 20..)).await.unwrap();
+    upload.part(0, body.slice(..5 << 20)).await.unwrap();
+    upload.complete().await.unwrap();
+    let client = Minio::shared().client();
+    for name in ["small", "large"] {
+        let request = client.head_object().bucket("checksums").key(format!("some/prefix/{name}"));
+        let head = request.checksum_mode(ChecksumMode::Enabled).send().await.unwrap();
+        // From a table of CRC-32s, not from the code that is tested.
+        let expected = crc32fast::hash(&body).to_be_bytes();
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        assert_eq!(head.checksum_crc32(), Some(STANDARD.encode(expected).as_str()), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_bucket_is_named() {
+    let store = opened("s3://no-such-bucket/p", &options(Minio::shared())).await;
+    let errors = [
+        store.create(&key("a"), "x".into()).await.unwrap_err(),
+        store.get(&key("a"), 1).await.unwrap_err(),
+        store.list_folders("").await.unwrap_err(),
+        store.upload(&key("a"), 5 << 20).await.err().unwrap(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind, Kind::NoBucket, "{error}");
+        assert!(error.to_string().contains("s3://no-such-bucket/p"), "{error}");
+        assert_eq!(error.attempts, 1);
+    }
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_named_and_never_shown() {
+    let minio = Minio::shared();
+    minio.bucket("credentials", false).await;
+    let right = std::fs::read_to_string(minio.credentials_file()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let wrong_secret = "geheim-und-falsch";
+    let secret = right.rsplit(" = ").next().unwrap().trim();
+    for (name, text, word) in [
+        ("secret", right.replace(secret, wrong_secret), "SignatureDoesNotMatch"),
+        ("id", right.replace("backstay-tests", "somebody-else"), "InvalidAccessKeyId"),
+        ("nothing", String::new(), "credential"),
+    ] {
+        let file = dir.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        let options = StoreOptions { credentials_file: Some(file), ..options(minio) };
+        let store = opened("s3://credentials/p", &options).await;
+        let error = store.create(&key("a"), "x".into()).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unauthenticated, "{error}");
+        assert_eq!(error.attempts, 1, "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+        assert!(error.hint.is_some(), "{error}");
+        for hidden in [wrong_secret, secret] {
+            assert!(!format!("{error} {error:?} {store:?}").contains(hidden), "{error:?}");
+        }
+    }
+    let options =
+        StoreOptions { credentials_file: Some("/nowhere/at/all".into()), ..options(minio) };
+    let error = open("s3://credentials/p", &options).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Configuration, "{error}");
+}
+
+#[tokio::test]
+async fn the_right_region_is_told() {
+    let minio = Minio::shared();
+    minio.bucket("region", false).await;
+    let options = StoreOptions { region: Some("us-east-1".to_owned()), ..options(minio) };
+    let store = opened("s3://region/p", &options).await;
+    let error = store.create(&key("a"), "x".into()).await.unwrap_err();
+    assert_eq!(error.kind, Kind::WrongRegion, "{error}");
+    assert!(error.to_string().contains(&format!("--store-region {REGION}")), "{error}");
+}
