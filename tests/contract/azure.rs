@@ -22,7 +22,12 @@ async fn store(url: &str, azurite: &Azurite) -> Arc<dyn Store> {
 async fn azure_keeps_the_contract() {
     let azurite = Azurite::start();
     azurite.container("contract").await;
-    let traits = promises::Traits { part_size: 100_000, many: 5_050, finds_uploads: false };
+    let traits = promises::Traits {
+        part_size: 100_000,
+        many: 5_050,
+        finds_uploads: false,
+        forgets_folders: true,
+    };
     promises::keeps_them_all(&store("az://contract/some/prefix", &azurite).await, &traits).await;
     errors_say_what_to_do(&azurite).await;
 }

@@ -20,7 +20,12 @@ fn options(script: &Script, dir: &tempfile::TempDir) -> StoreOptions {
 async fn google_keeps_the_contract() {
     let (script, dir) = (Script::start(Conscience::Honest).await, tempfile::tempdir().unwrap());
     let store = opened("gs://bucket/some/prefix", &options(&script, &dir)).await;
-    let traits = promises::Traits { part_size: 10_000, many: 1_050, finds_uploads: false };
+    let traits = promises::Traits {
+        part_size: 10_000,
+        many: 1_050,
+        finds_uploads: false,
+        forgets_folders: true,
+    };
     promises::keeps_them_all(&store, &traits).await;
     assert_eq!(script.unfinished(), 2, "of the two that were left on purpose");
 }

@@ -32,7 +32,12 @@ fn files_below(path: &Path) -> usize {
 async fn local_files_keep_the_contract() {
     let dir = tempfile::tempdir().unwrap();
     let store = at(&dir.path().join("repository")).await;
-    let traits = promises::Traits { part_size: 10_000, many: 2_500, finds_uploads: true };
+    let traits = promises::Traits {
+        part_size: 10_000,
+        many: 2_500,
+        finds_uploads: true,
+        forgets_folders: true,
+    };
     promises::keeps_them_all(&store, &traits).await;
 }
 

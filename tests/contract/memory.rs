@@ -5,7 +5,12 @@ use super::{hasty, opened, promises};
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_keeps_the_contract() {
     let store = opened("memory:", &hasty()).await;
-    let traits = promises::Traits { part_size: 100, many: 2_500, finds_uploads: true };
+    let traits = promises::Traits {
+        part_size: 100,
+        many: 2_500,
+        finds_uploads: true,
+        forgets_folders: true,
+    };
     promises::keeps_them_all(&store, &traits).await;
 }
 

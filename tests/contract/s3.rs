@@ -28,8 +28,12 @@ pub(crate) async fn store(bucket: &str) -> Arc<dyn Store> {
     opened(&format!("s3://{bucket}/some/prefix"), &options(minio)).await
 }
 
-const TRAITS: promises::Traits =
-    promises::Traits { part_size: 5 << 20, many: 2_500, finds_uploads: true };
+const TRAITS: promises::Traits = promises::Traits {
+    part_size: 5 << 20,
+    many: 2_500,
+    finds_uploads: true,
+    forgets_folders: true,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_keeps_the_contract() {
@@ -42,7 +46,7 @@ async fn s3_with_versions_keeps_the_contract_too() {
     minio.bucket("versioned", true).await;
     let options = StoreOptions { sign_payloads: true, ..options(minio) };
     let store = opened("s3://versioned", &options).await;
-    let fewer = promises::Traits { many: 50, ..TRAITS };
+    let fewer = promises::Traits { many: 50, forgets_folders: false, ..TRAITS };
     promises::keeps_them_all(&store, &fewer).await;
 }
 

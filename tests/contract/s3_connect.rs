@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use backstay::store::{StoreErrorKind as Kind, StoreOptions, open};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use super::{key, minio::Minio, opened, s3::options, tools::free_port};
 
@@ -13,8 +13,9 @@ struct Authority {
     key: String,
 }
 
-fn authority() -> Authority {
+fn authority(name: &str) -> Authority {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
@@ -25,7 +26,7 @@ fn authority() -> Authority {
 
 #[tokio::test]
 async fn a_private_authority_is_trusted_when_it_is_named_and_only_then() {
-    let (ours, other) = (authority(), authority());
+    let (ours, other) = (authority("ours"), authority("another"));
     let minio = Minio::start(Some((&ours.certificate, &ours.key)));
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
