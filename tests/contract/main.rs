@@ -3,6 +3,12 @@
 //! `promises` is the contract; one module a store runs it, and adds what only that store
 //! can get wrong. The servers are real where there is one that is faithful.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "all of this is tests; the configured exception covers only functions marked so"
+)]
+
 #[path = "../support/azurite.rs"]
 mod azurite;
 #[path = "../support/minio.rs"]

@@ -33,6 +33,7 @@ struct Shelf {
     uploads: BTreeMap<String, BTreeMap<u32, Bytes>>,
     failures: Vec<u16>,
     requests: usize,
+    last_put: HeaderMap,
 }
 
 /// The server; it ends with the test's runtime.
@@ -55,6 +56,7 @@ impl Script {
             uploads: BTreeMap::new(),
             failures: Vec::new(),
             requests: 0,
+            last_put: HeaderMap::new(),
         }));
         let app = Router::new().fallback(serve).with_state(Arc::clone(&shelf));
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -74,6 +76,11 @@ impl Script {
         self.shelf.lock().unwrap().requests
     }
 
+    /// The headers of the last thing that was put there.
+    pub(crate) fn last_put(&self) -> HeaderMap {
+        self.shelf.lock().unwrap().last_put.clone()
+    }
+
     /// How many uploads were begun and neither completed nor aborted.
     pub(crate) fn unfinished(&self) -> usize {
         self.shelf.lock().unwrap().uploads.len()
@@ -89,6 +96,9 @@ async fn serve(State(shelf): State<Arc<Mutex<Shelf>>>, request: Request<Body>) -
     let (bucket, key) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
     let mut shelf = shelf.lock().unwrap();
     shelf.requests += 1;
+    if parts.method == Method::PUT {
+        shelf.last_put = parts.headers.clone();
+    }
     if let Some(status) = shelf.failures.pop() {
         return error(status, "Scripted");
     }
@@ -164,15 +174,13 @@ impl Shelf {
         let (mut page, mut folders, mut last) = (String::new(), BTreeSet::new(), None);
         let found =
             self.objects.iter().filter(|(k, _)| k.starts_with(prefix) && k.as_str() > after);
-        let mut shown = 0;
-        for (key, body) in found {
+        for (shown, (key, body)) in found.enumerate() {
             if shown == PAGE {
                 last =
                     last.map(|key| format!("<NextContinuationToken>{key}</NextContinuationToken>"));
                 break;
             }
             last = Some(key.clone());
-            shown += 1;
             match key[prefix.len()..].split_once('/') {
                 Some((folder, _)) if delimiter == "/" => {
                     folders.insert(format!("{prefix}{folder}/"));

@@ -32,7 +32,7 @@ impl Azurite {
             .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{KEY}"));
         let daemon = Daemon::start("azurite", dir.path(), &command);
         let address = ([127, 0, 0, 1], port).into();
-        wait_until("Azurite listens", Duration::from_secs(60), || {
+        wait_until("Azurite listens", Duration::from_mins(1), || {
             TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
         });
         let lines = |key: &str| {

@@ -71,7 +71,7 @@ impl Minio {
             .env("MINIO_CI_CD", "1");
         self.daemon = Some(Daemon::start("minio", dir, &command));
         let address = ([127, 0, 0, 1], self.port).into();
-        wait_until("MinIO listens", Duration::from_secs(60), || {
+        wait_until("MinIO listens", Duration::from_mins(1), || {
             TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
         });
     }

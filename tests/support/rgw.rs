@@ -42,7 +42,7 @@ impl Rgw {
         let args = ["-n", "client.admin", "-f", &frontend];
         let gateway = Daemon::start("radosgw", dir.path(), ceph.command("radosgw").args(args));
         let address = ([127, 0, 0, 1], port).into();
-        wait_until("the gateway listens", Duration::from_secs(120), || {
+        wait_until("the gateway listens", Duration::from_mins(2), || {
             TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
         });
         let keys =
@@ -174,7 +174,7 @@ impl<'a> Ceph<'a> {
         self.run("ceph-mon", ["-i", "a", "--mkfs", "--monmap", "monmap"]);
         let daemon =
             Daemon::start("ceph-mon", self.dir, self.command("ceph-mon").args(["-i", "a", "-f"]));
-        wait_until("the monitor answers", Duration::from_secs(60), || {
+        wait_until("the monitor answers", Duration::from_mins(1), || {
             let mut command = self.command("ceph");
             command.args(["--connect-timeout", "5", "-s"]);
             Self::output(command).status.success()
@@ -193,7 +193,7 @@ impl<'a> Ceph<'a> {
         self.run("ceph", ["osd", "crush", "add", "osd.0", "1.0", "root=default", "host=h0"]);
         let daemon =
             Daemon::start("ceph-osd", self.dir, self.command("ceph-osd").args(["-i", "0", "-f"]));
-        wait_until("the OSD is up", Duration::from_secs(60), || {
+        wait_until("the OSD is up", Duration::from_mins(1), || {
             self.run("ceph", ["osd", "stat"]).contains("1 up")
         });
         daemon
