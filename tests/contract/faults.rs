@@ -14,6 +14,7 @@ use super::{
     opened,
     relay::{Fate, Relay},
     s3::options,
+    script::{Conscience, Script},
 };
 
 /// A store behind a wire with these fates, in a versioned bucket of its own.
@@ -62,6 +63,17 @@ async fn a_lost_answer_to_a_create_is_success_exactly_once() {
     assert_eq!(relay.left(), 0);
     assert_eq!(versions("lost", "a").await, 1);
     assert_eq!(store.get(&key("a"), 10).await.unwrap(), "ours");
+}
+
+/// On a store that lies, a second write would overwrite whatever came in between.
+#[tokio::test]
+async fn after_a_lost_answer_the_object_is_read_before_it_is_written_again() {
+    let script = Script::start(Conscience::Ignores).await;
+    let relay = Relay::to(script.port(), [Fate::LoseAnswer]).await;
+    let endpoint = Some(relay.endpoint());
+    let store = opened("s3://bucket", &StoreOptions { endpoint, ..options(Minio::shared()) }).await;
+    store.create(&key("a"), "ours".into()).await.unwrap();
+    assert_eq!((relay.left(), script.puts()), (0, 1));
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ struct Shelf {
     uploads: BTreeMap<String, BTreeMap<u32, Bytes>>,
     failures: Vec<u16>,
     requests: usize,
+    puts: usize,
     last_put: HeaderMap,
 }
 
@@ -56,11 +57,16 @@ impl Script {
             uploads: BTreeMap::new(),
             failures: Vec::new(),
             requests: 0,
+            puts: 0,
             last_put: HeaderMap::new(),
         }));
         let app = Router::new().fallback(serve).with_state(Arc::clone(&shelf));
         tokio::spawn(async move { axum::serve(listener, app).await });
         Self { shelf, port }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -74,6 +80,10 @@ impl Script {
 
     pub(crate) fn requests(&self) -> usize {
         self.shelf.lock().unwrap().requests
+    }
+
+    pub(crate) fn puts(&self) -> usize {
+        self.shelf.lock().unwrap().puts
     }
 
     /// The headers of the last thing that was put there.
@@ -97,6 +107,7 @@ async fn serve(State(shelf): State<Arc<Mutex<Shelf>>>, request: Request<Body>) -
     let mut shelf = shelf.lock().unwrap();
     shelf.requests += 1;
     if parts.method == Method::PUT {
+        shelf.puts += 1;
         shelf.last_put = parts.headers.clone();
     }
     if let Some(status) = shelf.failures.pop() {
