@@ -11,25 +11,25 @@ use std::{
 };
 
 /// The folder of the tools that `./dev setup` installs.
-pub fn tools() -> PathBuf {
+pub(crate) fn tools() -> PathBuf {
     std::env::var_os("BACKSTAY_TOOLS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools"), PathBuf::from)
 }
 
 /// One of the tools. A test whose server is missing fails; it is never skipped.
-pub fn tool(rel: &str) -> PathBuf {
+pub(crate) fn tool(rel: &str) -> PathBuf {
     let path = tools().join(rel);
     assert!(path.exists(), "{} is missing: run ./dev setup", path.display());
     path
 }
 
 /// A port that nobody listened on a moment ago.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Looks until it is so, or fails.
-pub fn wait_until(what: &str, timeout: Duration, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, timeout: Duration, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + timeout;
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}: not within {timeout:?}");
@@ -38,12 +38,11 @@ pub fn wait_until(what: &str, timeout: Duration, mut is_so: impl FnMut() -> bool
 }
 
 /// A server. It ends when this is dropped, and also when the test process ends in any way:
-/// a shell in between waits for the end of a pipe that only this process holds.
-pub struct Daemon {
+/// a shell in between waits for the end of a pipe that only this process holds. When nobody
+/// is left to remove the server's folder, as after a test that crashed, the shell does.
+pub(crate) struct Daemon {
     shell: Child,
     pid_file: PathBuf,
-    /// What the server prints.
-    pub log: PathBuf,
 }
 
 const WATCH: &str = r#"
@@ -56,11 +55,13 @@ tries=0
 while kill -0 "$server" 2> /dev/null && [ "$tries" -lt 50 ]; do sleep 0.1; tries=$((tries + 1)); done
 kill -KILL "$server" 2> /dev/null
 wait
+kill -0 "$PPID" 2> /dev/null || rm -rf "${pid_file%/*}"
 "#;
 
 impl Daemon {
-    /// Starts a server that writes its log beside its data, in `dir`.
-    pub fn start(name: &str, dir: &Path, command: &Command) -> Self {
+    /// Starts a server that writes what it prints to `NAME.log` in `dir`, a folder of
+    /// its own.
+    pub(crate) fn start(name: &str, dir: &Path, command: &Command) -> Self {
         let log = dir.join(format!("{name}.log"));
         let pid_file = dir.join(format!("{name}.pid"));
         let _ = std::fs::remove_file(&pid_file);
@@ -81,11 +82,11 @@ impl Daemon {
         // Away from the terminal: an interrupt must not end the shell before its server.
         let shell = shell.process_group(0).spawn().unwrap();
         wait_until(name, Duration::from_secs(20), || pid_file.exists());
-        Self { shell, pid_file, log }
+        Self { shell, pid_file }
     }
 
     /// The server's process, for tests that kill it.
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         std::fs::read_to_string(&self.pid_file).unwrap().trim().parse().unwrap()
     }
 }
