@@ -46,7 +46,8 @@ check() {
   helm template "${KUBE[@]}" backstay "$CHART" >"$work/chart.yaml"
   local version
   for version in 1.31 1.35; do
-    "$TOOLS/venv/bin/kubernetes-validate" -k "$version" --strict "$work"/*.yaml
+    "$TOOLS/venv/bin/kubernetes-validate" -k "$version" --strict "$work"/*.yaml >"$work/said" 2>&1 ||
+      die "Kubernetes $version: $(grep -v passed "$work/said")"
   done
 }
 
