@@ -97,8 +97,8 @@ fn faults_of(file: &Path, source: &str) -> Vec<Fault> {
         }
     }
 
-    let root = matches!(parts.as_slice(), [one] if one == "lib" || one == "main");
-    let mut module = if root { Vec::new() } else { parts };
+    let is_root = matches!(parts.as_slice(), [one] if one == "lib" || one == "main");
+    let mut module = if is_root { Vec::new() } else { parts };
     if module.last().is_some_and(|name| name == "mod") {
         module.pop();
     }
@@ -167,7 +167,7 @@ fn faults_of(file: &Path, source: &str) -> Vec<Fault> {
         let impure = |bad: &&[&str]| {
             path.segments.len() >= bad.len() && bad.iter().zip(&path.segments).all(|(a, b)| a == b)
         };
-        if room == "model" && IMPURE.iter().any(|bad| impure(bad)) {
+        if room == "model" && IMPURE.iter().any(impure) {
             fault(path.line, format!("`{written}`: `model` is pure; do that in another room"));
         }
     }

@@ -89,7 +89,7 @@ pub(crate) fn tokens(source: &str) -> Vec<Token> {
                     i += 1;
                 }
                 let word: String = chars[start..i].iter().collect();
-                let hashes = (i..).take_while(|&j| at(j) == '#').count();
+                let hashes = (i..chars.len()).take_while(|&j| at(j) == '#').count();
                 let raw = matches!(word.as_str(), "r" | "br" | "cr");
                 if raw && at(i + hashes) == '"' {
                     i = end_of_raw_string(&chars, i + hashes + 1, hashes);
