@@ -36,7 +36,7 @@ fn mutate(dice: &mut Dice, good: &[u8]) -> Vec<u8> {
             2 => bytes.extend_from_slice(&good[..dice.roll(good.len() + 1)]),
             3 if at < bytes.len() => drop(bytes.remove(at)),
             4 if at + 8 <= bytes.len() => {
-                bytes[at..at + 8].fill([0, 0xff, 0x7f, b'9'][dice.roll(4)])
+                bytes[at..at + 8].fill([0, 0xff, 0x7f, b'9'][dice.roll(4)]);
             }
             _ if at < bytes.len() => bytes[at] ^= 1 << dice.roll(8),
             _ => {}

@@ -89,7 +89,7 @@ fn moves() -> Vec<Case> {
     let text = plaintext(3 * CHUNK);
     let object = Object::seal(&header(0), &text);
     let even = |chunks: Vec<Vec<u8>>| Object { chunks, ..object.clone() };
-    let [a, b, c] = [0, 1, 2].map(|n| object.chunks[n].clone());
+    let [first, second, third] = [0, 1, 2].map(|n| object.chunks[n].clone());
     // Frames of equal length are needed for chunks to change places under one index.
     let same: Vec<Piece> =
         (0..3u8).map(|n| Piece { frame: frame(&[n; CHUNK]), plain: 1024 }).collect();
@@ -119,7 +119,7 @@ fn moves() -> Vec<Case> {
         Case::new(
             "chunks-rotated",
             "last chunk first, unequal lengths",
-            admitted(even(vec![c, a.clone(), b.clone()]).bytes(), &object),
+            admitted(even(vec![third, first.clone(), second.clone()]).bytes(), &object),
         ),
         Case::new(
             "chunk-duplicated",
@@ -129,7 +129,10 @@ fn moves() -> Vec<Case> {
         Case::new(
             "chunk-inserted",
             "chunk 0 twice",
-            admitted(even(vec![a.clone(), a, b, object.chunks[2].clone()]).bytes(), &object),
+            admitted(
+                even(vec![first.clone(), first, second, object.chunks[2].clone()]).bytes(),
+                &object,
+            ),
         ),
         Case::new(
             "chunk-spliced",
