@@ -11,25 +11,25 @@ use std::{
 };
 
 /// The folder of the tools that `./dev setup` installs.
-pub fn tools() -> PathBuf {
+pub(crate) fn tools() -> PathBuf {
     std::env::var_os("BACKSTAY_TOOLS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools"), PathBuf::from)
 }
 
 /// One of the tools. A test whose server is missing fails; it is never skipped.
-pub fn tool(rel: &str) -> PathBuf {
+pub(crate) fn tool(rel: &str) -> PathBuf {
     let path = tools().join(rel);
     assert!(path.exists(), "{} is missing: run ./dev setup", path.display());
     path
 }
 
 /// A port that nobody listened on a moment ago.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Looks until it is so, or fails.
-pub fn wait_until(what: &str, timeout: Duration, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, timeout: Duration, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + timeout;
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}: not within {timeout:?}");
@@ -39,11 +39,11 @@ pub fn wait_until(what: &str, timeout: Duration, mut is_so: impl FnMut() -> bool
 
 /// A server. It ends when this is dropped, and also when the test process ends in any way:
 /// a shell in between waits for the end of a pipe that only this process holds.
-pub struct Daemon {
+pub(crate) struct Daemon {
     shell: Child,
     pid_file: PathBuf,
     /// What the server prints.
-    pub log: PathBuf,
+    pub(crate) log: PathBuf,
 }
 
 const WATCH: &str = r#"
@@ -60,7 +60,7 @@ wait
 
 impl Daemon {
     /// Starts a server that writes its log beside its data, in `dir`.
-    pub fn start(name: &str, dir: &Path, command: &Command) -> Self {
+    pub(crate) fn start(name: &str, dir: &Path, command: &Command) -> Self {
         let log = dir.join(format!("{name}.log"));
         let pid_file = dir.join(format!("{name}.pid"));
         let _ = std::fs::remove_file(&pid_file);
@@ -85,7 +85,7 @@ impl Daemon {
     }
 
     /// The server's process, for tests that kill it.
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         std::fs::read_to_string(&self.pid_file).unwrap().trim().parse().unwrap()
     }
 }
