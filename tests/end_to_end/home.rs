@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long any one command may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 pub(crate) struct Home {
     pub(crate) dir: tempfile::TempDir,

@@ -142,7 +142,7 @@ fn answer(
         Body::Killed(_) => return raw.shutdown(Shutdown::Both),
         Body::Stalled(_) => {
             tls.flush()?;
-            thread::sleep(Duration::from_secs(600));
+            thread::sleep(Duration::from_mins(10));
         }
         Body::Followed(text) => write!(tls, "{:x}\r\n{text}\r\n", text.len())?,
         _ => {}

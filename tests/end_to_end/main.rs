@@ -2,6 +2,7 @@
 //! and everything that can be killed, killed.
 //!
 //! `BACKSTAY_SOAK=1` runs the full counts, otherwise a slice of them. `BACKSTAY_SEED` repeats a run.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[path = "../support/load.rs"]
 mod load;

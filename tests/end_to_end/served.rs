@@ -53,6 +53,6 @@ pub(crate) fn start_again(server: &mut MariaDb, turn: u64) {
         .arg(format!("--socket={}", server.socket.display()))
         .arg(format!("--port={}", server.port));
     let daemon = Daemon::start(&format!("again-{turn}"), dir, &command);
-    wait_until("MariaDB again", Duration::from_secs(60), || ready(&daemon.log));
+    wait_until("MariaDB again", Duration::from_mins(1), || ready(&daemon.log));
     server.daemon = daemon;
 }
