@@ -15,7 +15,8 @@ use crate::{
     mariadb::{MariaDb, PASSWORD, run},
     minio::Minio,
     proxy::Proxy,
-    served::{Served, start_again},
+    served::{Served, pid, start_again},
+    tools::Daemon,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ struct Stage {
     minio: Minio,
     proxy: Proxy,
     home: Home,
+    /// The server of now, once the first one was killed; it ends before the first one's folder goes.
+    again: Option<Daemon>,
     server: MariaDb,
     authority: Authority,
     /// What the HTTPS server serves.
@@ -68,8 +71,18 @@ async fn whatever_is_killed_no_listed_backup_fails_to_restore() {
     let begun = std::time::Instant::now();
     home.run(&strs(&home.backup(&server.socket, &["--id", "usual"]))).expect(0);
     let usual = begun.elapsed();
-    let mut stage =
-        Stage { chance, minio, proxy, home, server, authority, stream, usual, awaiting_prune: 0 };
+    let mut stage = Stage {
+        chance,
+        minio,
+        proxy,
+        home,
+        again: None,
+        server,
+        authority,
+        stream,
+        usual,
+        awaiting_prune: 0,
+    };
     for turn in 0..if soak() { 50 } else { 8 } {
         stage.turn(turn).await;
     }
@@ -105,7 +118,8 @@ impl Stage {
         assert!(allowed.contains(&first.code), "{victim:?}: {first:?}");
         self.proxy.heal();
         if victim == Victim::Database {
-            start_again(&mut self.server, turn);
+            self.again = None;
+            self.again = Some(start_again(&self.server, turn));
         }
         let listed = self.home.listed().contains(&id);
         assert!(listed || first.code != 0, "a success that is not listed");
@@ -159,7 +173,10 @@ impl Stage {
             }
             Victim::Database => {
                 thread::sleep(after);
-                signal(self.server.daemon.pid(), Signal::KILL);
+                signal(
+                    self.again.as_ref().map_or_else(|| pid(&self.server), Daemon::pid),
+                    Signal::KILL,
+                );
             }
             _ => {}
         }

@@ -35,15 +35,24 @@ impl Served {
         if flavor == Flavor::Mysql {
             command.args(["--mysqlx=OFF", "--skip-log-bin"]);
         }
+        let log = dir.path().join("restored.log");
         let daemon = Daemon::start("restored", dir.path(), &command);
-        wait_until("the restored server", Duration::from_secs(90), || ready(&daemon.log));
+        wait_until("the restored server", Duration::from_secs(90), || ready(&log));
         Self { _daemon: daemon, _dir: dir, socket }
     }
 }
 
-/// Starts a MariaDB that was killed again, over its data.
-pub(crate) fn start_again(server: &mut MariaDb, turn: u64) {
-    let dir = server.dir.path();
+/// The process of a server that has not been killed yet.
+pub(crate) fn pid(server: &MariaDb) -> i32 {
+    let file = server.socket.with_file_name("mariadbd.pid");
+    std::fs::read_to_string(file).unwrap().trim().parse().unwrap()
+}
+
+/// Starts a MariaDB that was killed again, over its data. End it before the server is dropped.
+pub(crate) fn start_again(server: &MariaDb, turn: u64) -> Daemon {
+    let dir = server.socket.parent().unwrap();
+    let name = format!("again-{turn}");
+    let log = dir.join(format!("{name}.log"));
     let mut command = Command::new("mariadbd");
     command
         .args(["--no-defaults", "--user=root", "--log-bin=bin", "--sync-binlog=1"])
@@ -52,7 +61,7 @@ pub(crate) fn start_again(server: &mut MariaDb, turn: u64) {
         .arg(format!("--datadir={}", dir.join("data").display()))
         .arg(format!("--socket={}", server.socket.display()))
         .arg(format!("--port={}", server.port));
-    let daemon = Daemon::start(&format!("again-{turn}"), dir, &command);
-    wait_until("MariaDB again", Duration::from_mins(1), || ready(&daemon.log));
-    server.daemon = daemon;
+    let daemon = Daemon::start(&name, dir, &command);
+    wait_until("MariaDB again", Duration::from_mins(1), || ready(&log));
+    daemon
 }
