@@ -20,6 +20,18 @@ pub(super) fn to_lsn(stream: &WholeStream) -> Option<u64> {
     Checkpoints::parse(&info(stream, "checkpoints")?).ok().map(|c| c.to_lsn)
 }
 
+/// An increment cannot be restored by itself, and a backup that is listed must be.
+pub(super) fn must_be_full(stream: &WholeStream) -> Result<(), JobError> {
+    let checkpoints = info(stream, "checkpoints").and_then(|text| Checkpoints::parse(&text).ok());
+    match checkpoints {
+        Some(found) if found.backup_type == "incremental" => Err(JobError::usage(
+            "the stream is an increment, which cannot be restored by itself",
+            "stream a full backup",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The facts at the instant of the backup: the position that the engine recorded, and the
 /// exact set of transactions up to it.
 pub(super) async fn complete(end: &End, stream: &WholeStream) -> Result<ServerFacts, JobError> {
@@ -49,9 +61,9 @@ pub(super) async fn complete(end: &End, stream: &WholeStream) -> Result<ServerFa
 /// What a stream says of its server when there is nobody to ask.
 fn from_stream(engine: EngineKind, stream: &WholeStream) -> Result<ServerFacts, JobError> {
     let unknown = || {
-        JobError::source(
-            "the stream does not say which server it is from",
-            "check --engine; an engine's own xtrabackup_info is needed",
+        JobError::usage(
+            "the stream does not say in plain which server it is from",
+            "check --engine, and run it without --compress and --encrypt: the stream is compressed and encrypted here",
         )
     };
     let about = info(stream, "info").ok_or_else(unknown)?;

@@ -155,6 +155,7 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
     tracing::info!(backup_id = %id, %attempt, engine = %prepared.engine(), "backup begins");
     let stream = prepared.open(&request.progress).await?;
     let (sealed, whole, end) = transfer(&request, &run, &id, attempt, stream).await?;
+    facts::must_be_full(&whole)?;
     let finished_at = Timestamp::now();
     let server = facts::complete(&end, &whole).await?;
     let manifest = Manifest {
