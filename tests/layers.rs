@@ -7,11 +7,16 @@
 //! Every path in `src/` is looked at, in code and in its tests, whether it stands in a `use`
 //! line or not. Comments and literals are skipped. `ARCHITECTURE.md` explains the rules.
 
+#[path = "support/rust_paths.rs"]
+mod rust_paths;
+
 use std::{
     collections::BTreeSet,
     fmt, fs, io,
     path::{Path, PathBuf},
 };
+
+use rust_paths::{paths, tokens};
 
 /// Each room, and the rooms that it may use beside itself.
 const ROOMS: [(&str, &[&str]); 9] = [
@@ -30,6 +35,16 @@ const ROOMS: [(&str, &[&str]); 9] = [
 const PROVIDERS: [&str; 11] =
     ["s3", "cloud", "local", "memory", "gcs", "azure", "file", "aws", "vault", "gcp", "pkcs11"];
 
+/// Rooms that may name a provider: those that hold them, the wiring, and the job that makes local
+/// keys, which is about nothing else.
+fn may_wire(module: &[String]) -> bool {
+    match module.first().map(String::as_str) {
+        Some("store" | "crypto" | "cli") => true,
+        Some("jobs") => module.get(1).is_some_and(|job| job == "keys"),
+        _ => false,
+    }
+}
+
 /// What `model` must not touch: it is pure.
 const IMPURE: [&[&str]; 6] = [
     &["std", "fs"],
@@ -39,6 +54,10 @@ const IMPURE: [&[&str]; 6] = [
     &["tokio"],
     &["reqwest"],
 ];
+
+/// The clock is read by `model::Timestamp::now` alone: plans are tested with a fixed time.
+const CLOCKS: [&[&str]; 3] =
+    [&["SystemTime", "now"], &["Zoned", "now"], &["jiff", "Timestamp", "now"]];
 
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: [&str; 6] = ["utils", "util", "common", "helpers", "helper", "misc"];
@@ -57,211 +76,6 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.file, self.line, self.text)
     }
-}
-
-/// A word or a sign of the source text; `::` is one sign.
-#[derive(Debug, PartialEq, Eq)]
-struct Token {
-    text: String,
-    line: usize,
-}
-
-/// A path as it is written, one for each leaf of a `use` group.
-#[derive(Debug, PartialEq, Eq)]
-struct Written {
-    segments: Vec<String>,
-    line: usize,
-    /// The module it stands in, counted from the crate's root.
-    module: Vec<String>,
-}
-
-impl Written {
-    /// The path counted from the crate's root, when it says where it starts.
-    fn absolute(&self) -> Option<Vec<String>> {
-        let mut at = match self.segments.first().map(String::as_str) {
-            Some("crate") => Vec::new(),
-            Some("self" | "super") => self.module.clone(),
-            _ => return None,
-        };
-        for segment in &self.segments {
-            match segment.as_str() {
-                "crate" | "self" => {}
-                "super" => {
-                    at.pop();
-                }
-                name => at.push(name.to_owned()),
-            }
-        }
-        Some(at)
-    }
-
-    fn is_in_tests(&self) -> bool {
-        self.module.iter().any(|name| name == "tests")
-    }
-}
-
-/// Splits source text into tokens, without comments and without what literals hold.
-fn tokens(source: &str) -> Vec<Token> {
-    let chars: Vec<char> = source.chars().collect();
-    let at = |i: usize| chars.get(i).copied().unwrap_or('\0');
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let mut found = Vec::new();
-    let (mut i, mut line) = (0, 1);
-    while i < chars.len() {
-        let start = i;
-        let first_line = line;
-        match at(i) {
-            '/' if at(i + 1) == '/' => {
-                while i < chars.len() && at(i) != '\n' {
-                    i += 1;
-                }
-            }
-            '/' if at(i + 1) == '*' => {
-                let mut depth = 0_usize;
-                loop {
-                    match (at(i), at(i + 1)) {
-                        ('/', '*') => (depth, i) = (depth + 1, i + 2),
-                        ('*', '/') => (depth, i) = (depth - 1, i + 2),
-                        _ => i += 1,
-                    }
-                    if depth == 0 || i >= chars.len() {
-                        break;
-                    }
-                }
-            }
-            '"' => i = end_of_string(&chars, i),
-            '\'' if at(i + 1) == '\\' => {
-                i += 3;
-                while i < chars.len() && at(i) != '\'' {
-                    i += 1;
-                }
-                i += 1;
-            }
-            '\'' if at(i + 2) == '\'' => i += 3,
-            ':' if at(i + 1) == ':' => {
-                i += 2;
-                found.push(Token { text: "::".to_owned(), line });
-            }
-            c if is_word(c) => {
-                while is_word(at(i)) {
-                    i += 1;
-                }
-                let word: String = chars[start..i].iter().collect();
-                let hashes = (i..).take_while(|&j| at(j) == '#').count();
-                let raw = matches!(word.as_str(), "r" | "br" | "cr");
-                if raw && at(i + hashes) == '"' {
-                    i = end_of_raw_string(&chars, i + hashes + 1, hashes);
-                } else if !(raw && hashes == 1) {
-                    found.push(Token { text: word, line });
-                }
-            }
-            c if c.is_whitespace() => i += 1,
-            c => {
-                i += 1;
-                found.push(Token { text: c.to_string(), line });
-            }
-        }
-        let end = i.min(chars.len());
-        line = first_line + chars[start..end].iter().filter(|&&c| c == '\n').count();
-    }
-    found
-}
-
-fn end_of_string(chars: &[char], open: usize) -> usize {
-    let mut i = open + 1;
-    while i < chars.len() && chars[i] != '"' {
-        i += if chars[i] == '\\' { 2 } else { 1 };
-    }
-    i + 1
-}
-
-fn end_of_raw_string(chars: &[char], first: usize, hashes: usize) -> usize {
-    let ends = |i: usize| {
-        chars[i] == '"'
-            && chars[i + 1..].iter().take(hashes).filter(|&&c| c == '#').count() == hashes
-    };
-    (first..chars.len()).find(|&i| ends(i)).map_or(chars.len(), |i| i + 1 + hashes)
-}
-
-/// All paths of at least two segments, and bare roots (`crate as …`), with their modules.
-fn paths(tokens: &[Token], file_module: &[String]) -> Vec<Written> {
-    let text = |i: usize| tokens.get(i).map_or("", |token| token.text.as_str());
-    let mut module = file_module.to_vec();
-    let mut opened = Vec::new();
-    let mut depth = 0_usize;
-    let mut found = Vec::new();
-    for (i, token) in tokens.iter().enumerate() {
-        match token.text.as_str() {
-            "{" => depth += 1,
-            "}" => {
-                depth = depth.saturating_sub(1);
-                if opened.last() == Some(&depth) {
-                    opened.pop();
-                    module.pop();
-                }
-            }
-            "mod" if text(i + 2) == "{" => {
-                opened.push(depth);
-                module.push(text(i + 1).to_owned());
-            }
-            _ => {}
-        }
-        let begins = i == 0 || text(i - 1) != "::";
-        let renamed_root = token.text == "crate" && text(i + 1) == "as";
-        if begins && (text(i + 1) == "::" && is_name(&token.text) || renamed_root) {
-            let mut leaves = Vec::new();
-            leaves_of(tokens, i, &[], &mut leaves);
-            found.extend(leaves.into_iter().map(|segments| Written {
-                segments,
-                line: token.line,
-                module: module.clone(),
-            }));
-        }
-    }
-    found
-}
-
-fn is_name(text: &str) -> bool {
-    text.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_')
-}
-
-/// Reads one path that begins at `i`, opens its groups, and returns where it ends.
-fn leaves_of(
-    tokens: &[Token],
-    mut i: usize,
-    before: &[String],
-    out: &mut Vec<Vec<String>>,
-) -> usize {
-    let text = |i: usize| tokens.get(i).map_or("", |token| token.text.as_str());
-    let mut segments = before.to_vec();
-    loop {
-        match text(i) {
-            "{" => {
-                i += 1;
-                while !matches!(text(i), "}" | "") {
-                    i = leaves_of(tokens, i, &segments, out);
-                    while !matches!(text(i), "," | "}" | "") {
-                        i += 1;
-                    }
-                    if text(i) == "," {
-                        i += 1;
-                    }
-                }
-                return i + 1;
-            }
-            name if is_name(name) || name == "*" => {
-                segments.push(name.to_owned());
-                i += 1;
-            }
-            _ => break,
-        }
-        if text(i) != "::" {
-            break;
-        }
-        i += 1;
-    }
-    out.push(segments);
-    i
 }
 
 /// What is wrong with one file of `src/`, which is given by its path below `src/`.
@@ -283,8 +97,8 @@ fn faults_of(file: &Path, source: &str) -> Vec<Fault> {
         }
     }
 
-    let root = matches!(parts.as_slice(), [one] if one == "lib" || one == "main");
-    let mut module = if root { Vec::new() } else { parts };
+    let is_root = matches!(parts.as_slice(), [one] if one == "lib" || one == "main");
+    let mut module = if is_root { Vec::new() } else { parts };
     if module.last().is_some_and(|name| name == "mod") {
         module.pop();
     }
@@ -340,14 +154,20 @@ fn faults_of(file: &Path, source: &str) -> Vec<Fault> {
             ["store", "crypto", "kms", "signer"].contains(&pair[0].as_str())
                 && PROVIDERS.contains(&pair[1].as_str())
         });
-        let own = matches!(room.as_str(), "store" | "crypto" | "cli");
-        if wires && !own && !path.is_in_tests() {
+        if wires && !may_wire(&module) && !path.is_in_tests() {
             fault(path.line, format!("`{written}`: only `cli` names a store, a KMS or a signer"));
+        }
+        let ends_with = |end: &&[&str]| {
+            path.segments.iter().rev().zip(end.iter().rev()).filter(|(a, b)| a == b).count()
+                == end.len()
+        };
+        if room != "model" && !path.is_in_tests() && CLOCKS.iter().any(ends_with) {
+            fault(path.line, format!("`{written}`: use `Timestamp::now` of `model`"));
         }
         let impure = |bad: &&[&str]| {
             path.segments.len() >= bad.len() && bad.iter().zip(&path.segments).all(|(a, b)| a == b)
         };
-        if room == "model" && IMPURE.iter().any(|bad| impure(bad)) {
+        if room == "model" && IMPURE.iter().any(impure) {
             fault(path.line, format!("`{written}`: `model` is pure; do that in another room"));
         }
     }
@@ -495,8 +315,10 @@ mod the_check {
     }
 
     #[test]
-    fn finds_impure_models_long_files_and_empty_names() {
+    fn finds_impure_models_clocks_long_files_and_empty_names() {
         assert_eq!(told("model/id.rs", "use std::{fmt, fs::File};").len(), 1);
+        assert_eq!(told("jobs/list.rs", "fn f() { std::time::SystemTime::now() }").len(), 1);
+        assert_eq!(told("jobs/list.rs", "fn f() { Timestamp::now() }"), [""; 0]);
         assert_eq!(told("store/key.rs", &"\n".repeat(LONGEST_FILE + 1)).len(), 1);
         assert_eq!(told("store/utils.rs", "").len(), 1);
         assert_eq!(told("store/key.rs", "mod helpers { }").len(), 1);

@@ -6,6 +6,7 @@ mod error;
 pub mod keys;
 pub mod list;
 pub mod restore;
+mod scratch;
 pub mod show;
 mod temp_server;
 pub mod verify;

@@ -1,13 +1,11 @@
 //! A server of our own over a data directory: socket only, no accounts, for as long as we ask it things.
 
 use std::{
-    fs,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use super::JobError;
+use super::{JobError, scratch::Scratch};
 use crate::{
     crypto,
     model::{CommandLine, Flavor, ServerFacts, ServerVersion},
@@ -63,7 +61,8 @@ impl Program {
 #[derive(Debug)]
 pub(super) struct Running {
     child: Child,
-    runtime: PathBuf,
+    /// Holds the socket; the server is killed before it goes.
+    runtime: Scratch,
     connect: ConnectOptions,
 }
 
@@ -78,17 +77,13 @@ impl Running {
         progress: &Progress,
     ) -> Result<Self, JobError> {
         // A socket's path may have 107 bytes, and a data directory's is often longer than that.
-        let random: [u8; 6] = crypto::random().map_err(PipelineError::from)?;
-        let runtime = std::env::temp_dir().join(format!("backstay-{}", hex::encode(random)));
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&runtime)
-            .map_err(JobError::io("create", &runtime))?;
+        let runtime = Scratch::new(None)?;
+        let id: [u8; 3] = crypto::random().map_err(PipelineError::from)?;
         if let Some((uid, gid)) = owner {
-            std::os::unix::fs::chown(&runtime, Some(uid), Some(gid))
-                .map_err(JobError::io("give away", &runtime))?;
+            std::os::unix::fs::chown(runtime.path(), Some(uid), Some(gid))
+                .map_err(JobError::io("give away", runtime.path()))?;
         }
-        let socket = runtime.join("s");
+        let socket = runtime.path().join("s");
         let mut arguments = vec!["--skip-grant-tables".to_owned()];
         if let Some(value) = facts.lower_case_table_names {
             arguments.push(format!("--lower-case-table-names={value}"));
@@ -101,8 +96,8 @@ impl Running {
             datadir,
             socket: &socket,
             init_file: None,
-            tmpdir: Some(&runtime),
-            server_id: u32::from_be_bytes([0x7f, random[0], random[1], random[2]]),
+            tmpdir: Some(runtime.path()),
+            server_id: u32::from_be_bytes([0x7f, id[0], id[1], id[2]]),
             buffer_pool: BUFFER_POOL,
             binlog: TempBinlog::Off,
             options: &facts.options,
@@ -140,7 +135,6 @@ impl Running {
     }
 
     async fn died(self) -> JobError {
-        let _ = fs::remove_dir_all(&self.runtime);
         match self.child.wait().await {
             Err(error) => error.into(),
             Ok(exit) => JobError::source(
@@ -164,7 +158,7 @@ impl Running {
     pub(super) async fn shutdown(self) -> Result<CleanExit, JobError> {
         let Self { child, runtime, .. } = self;
         let ended = child.stop(SHUTDOWN).await;
-        let _ = fs::remove_dir_all(runtime);
+        drop(runtime);
         Ok(ended?)
     }
 }

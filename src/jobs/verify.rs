@@ -61,7 +61,7 @@ pub struct VerifiedBackup {
     /// `ok` or `damaged`.
     pub status: &'static str,
     /// Bytes that were read from the store.
-    pub bytes_stored: u64,
+    pub bytes_read: u64,
     /// What is wrong with it.
     pub findings: Vec<Problem>,
 }
@@ -134,6 +134,7 @@ pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verif
     }
     let mut backups = Vec::new();
     for (id, found) in listed {
+        let before = request.progress.read().1;
         let findings = match found {
             Ok(found) if request.quick => {
                 quick(repository, &found.record, &request.progress).await?
@@ -148,7 +149,7 @@ pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verif
         backups.push(VerifiedBackup {
             backup_id: id,
             status: status(findings.is_empty()),
-            bytes_stored: request.progress.read().1,
+            bytes_read: request.progress.read().1 - before,
             findings: findings.into_iter().map(Into::into).collect(),
         });
     }

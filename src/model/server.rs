@@ -145,10 +145,14 @@ pub struct ServerFacts {
     /// The binlog position at the instant of the backup, when the binary log is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<BinlogPosition>,
-    /// Where InnoDB itself last committed at that position: the last event group that
-    /// is a transaction ends here, and the restored server must say the same.
+    /// Where InnoDB itself can have committed last at that position: the last event group that
+    /// ends as a transaction ends here, and the restored server must not stand behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub innodb_position: Option<BinlogPosition>,
+    /// Where InnoDB must at least stand. It is the same place unless the last groups were logged
+    /// as statements, of which one that changes nothing is no commit to InnoDB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub innodb_at_least: Option<BinlogPosition>,
     /// The exact set of transactions in the backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gtid_set: Option<GtidSet>,

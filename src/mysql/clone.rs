@@ -17,7 +17,7 @@ use super::{
 /// Tables named in a refusal.
 const NAMED: usize = 5;
 /// A clone of a large server takes hours; the connection's loss ends it sooner.
-const CLONE: Duration = Duration::from_secs(7 * 24 * 3600);
+const CLONE: Duration = Duration::from_hours(7 * 24);
 
 impl Server {
     /// Whether this server can be cloned as it is now: its version, the plugin, the user's

@@ -11,7 +11,7 @@ use super::{ConnectOptions, Endpoint, MysqlError, dial};
 /// How long a connection may take to be made.
 pub(super) const CONNECT: Duration = Duration::from_secs(15);
 /// How long a statement may take unless said otherwise.
-pub(super) const STATEMENT: Duration = Duration::from_secs(120);
+pub(super) const STATEMENT: Duration = Duration::from_mins(2);
 
 /// A connection to a server whose version is known.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ pub(super) async fn open(
             return Ok((attempt(builder, options).await?, TransportSecurity::Local));
         }
         Endpoint::Tcp { host, port } => {
-            builder = builder.ip_or_hostname(host.clone()).tcp_port(*port)
+            builder = builder.ip_or_hostname(host.clone()).tcp_port(*port);
         }
     }
     let secured = match options.tls.mode {
@@ -95,7 +95,8 @@ async fn attempt(builder: OptsBuilder, options: &ConnectOptions) -> Result<Conn,
         Error::Io(IoError::Tls(e)) => MysqlError::Tls { endpoint, why: e.to_string() },
         // rustls reports a failed handshake inside an I/O error.
         Error::Io(IoError::Io(e))
-            if e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) =>
+            if e.get_ref()
+                .is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>) =>
         {
             MysqlError::Tls { endpoint, why: e.to_string() }
         }

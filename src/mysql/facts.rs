@@ -43,6 +43,7 @@ impl Server {
             server_id: number(&settings, "server_id")?,
             position,
             innodb_position: None,
+            innodb_at_least: None,
             gtid_set,
             gtid_exact: false,
             is_replica: self.is_replica().await?,

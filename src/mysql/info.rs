@@ -103,6 +103,10 @@ impl Checkpoints {
 
 /// `xtrabackup_info`, `mariadb_backup_info`: the engine's own report.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent yes-or-no lines of the report"
+)]
 pub struct EngineInfo {
     /// `xtrabackup`, `mariabackup`, `mariadb-backup`.
     pub tool_name: String,

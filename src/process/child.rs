@@ -184,14 +184,15 @@ impl Child {
         drop(self.stdin.take());
         self.group.signal(Signal::TERM);
         let outcome = match self.outcome.take() {
-            Some(mut outcome) => match tokio::time::timeout(grace, &mut outcome).await {
-                Ok(ended) => ended,
-                Err(_) => {
+            Some(mut outcome) => {
+                if let Ok(ended) = tokio::time::timeout(grace, &mut outcome).await {
+                    ended
+                } else {
                     tracing::warn!(target: "engine", engine = self.name, "did not end within {grace:?}: killing it");
                     self.group.signal(Signal::KILL);
                     outcome.await
                 }
-            },
+            }
             None => Ok(Err(io::Error::other("it was waited for before"))),
         };
         self.judge(outcome)

@@ -91,9 +91,12 @@ impl Lines<'_> {
 /// MySQL and its relatives mark severity as `[ERROR]`, `[Warning]`, `[Note]`.
 fn report(engine: &'static str, line: &str) {
     let lower = line.to_ascii_lowercase();
-    if lower.contains("[error]") || lower.contains("error:") {
+    // A server's own label goes before its words: a warning may quote an error.
+    if lower.contains("[warning]") {
+        tracing::warn!(target: "engine", engine, "{line}");
+    } else if lower.contains("[error]") || lower.contains("error:") {
         tracing::error!(target: "engine", engine, "{line}");
-    } else if lower.contains("[warning]") || lower.contains("warning:") {
+    } else if lower.contains("warning:") {
         tracing::warn!(target: "engine", engine, "{line}");
     } else {
         tracing::info!(target: "engine", engine, "{line}");
@@ -107,7 +110,9 @@ mod tests {
     fn tail_of(pieces: &[&[u8]]) -> Vec<String> {
         let tail = Tail::default();
         let mut lines = Lines { name: "t", tail: &tail, line: Vec::new(), cut: false };
-        pieces.iter().for_each(|p| lines.feed(p));
+        for piece in pieces {
+            lines.feed(piece);
+        }
         lines.end();
         tail.lines()
     }
@@ -119,7 +124,10 @@ mod tests {
 
     #[test]
     fn the_tail_is_bounded_in_lines_and_bytes() {
-        let many: String = (0..200).map(|n| format!("line {n}\n")).collect();
+        let many = (0..200).map(|n| format!("line {n}")).collect::<Vec<_>>().join(
+            "
+",
+        );
         let kept = tail_of(&[many.as_bytes()]);
         assert_eq!((kept.len(), kept[0].as_str(), kept[49].as_str()), (50, "line 150", "line 199"));
         let long = tail_of(&[&[b'x'; 1500], &[b'x'; 1500], b"\nshort"]);

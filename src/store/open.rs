@@ -82,6 +82,10 @@ fn parse(text: &str) -> Result<Url, Fault> {
     // The text is not repeated: a URL that does not parse may still hold a password.
     let url = Url::parse(text)
         .map_err(|error| configuration(format!("the URL cannot be read ({error}); {SHAPES}")))?;
+    // The parser would quietly take `file:a` for `file:///a`.
+    if url.scheme() == "file" && !text.starts_with("file:///") {
+        return Err(configuration(SHAPES));
+    }
     let plain = url.username().is_empty()
         && url.password().is_none()
         && url.port().is_none()

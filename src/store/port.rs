@@ -50,7 +50,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// All objects whose key begins with `prefix` (a key and a `/`, or nothing for all), in
     /// ascending order of their keys, over as many pages as it takes. `after` skips all keys
-    /// up to and including it.
+    /// up to and including it. An object written meanwhile may or may not be among them.
     fn list(
         &self,
         prefix: &str,
@@ -58,6 +58,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ) -> BoxStream<'_, Result<ObjectInfo, StoreError>>;
 
     /// The names directly below `prefix` that are themselves prefixes: `a` for `prefix/a/…`.
+    /// Some stores (MinIO in versioned buckets) go on naming those whose objects were deleted.
     async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
 
     /// Removes an object; one that is not there is no error.

@@ -68,12 +68,28 @@ impl Transfer {
     }
 
     async fn complete_once(&self, parts: u32, size: u64) -> Result<(), Fault> {
-        let limit = work(size);
-        let done = self.retry.limited(limit, self.parts.complete(parts, size)).await;
-        let Err(fault) = done else { return Ok(()) };
-        if !matches!(fault.kind, StoreErrorKind::Unclear | StoreErrorKind::NotFound) {
-            return Err(fault);
+        let done = self.retry.limited(work(size), self.parts.complete(parts, size)).await;
+        match done {
+            Err(fault)
+                if matches!(fault.kind, StoreErrorKind::Unclear | StoreErrorKind::NotFound) =>
+            {
+                self.settle(size, fault).await
+            }
+            done => done,
         }
+    }
+
+    /// An object of no bytes has no parts, which not every store can put together.
+    async fn create_empty(&self) -> Result<(), Fault> {
+        let put = self.backend.put_new(&self.key, Bytes::new());
+        match self.retry.limited(0, put).await {
+            Err(fault) if fault.kind == StoreErrorKind::Unclear => self.settle(0, fault).await,
+            done => done,
+        }
+    }
+
+    /// Asks the object itself what became of an attempt.
+    async fn settle(&self, size: u64, fault: Fault) -> Result<(), Fault> {
         // The key is unique, so an object of this size under it is ours.
         match self.retry.limited(0, self.backend.head(&self.key)).await {
             Ok(info) if info.size == size => Ok(()),
@@ -105,6 +121,10 @@ impl Upload for Transfer {
             let bytes = body.len() as u64;
             let effect = Effect::Repeatable;
             let call = Call { operation: "upload part of", object: &object, bytes, effect };
+            if body.is_empty() {
+                // Nothing to send; whether it leaves a hole shows at completion.
+                return Ok(());
+            }
             if body.len() > most {
                 let text = format!("a part of {bytes} bytes where at most {most} were promised");
                 return Err(call.error(Fault::new(StoreErrorKind::Other, text), 1));
@@ -121,12 +141,12 @@ impl Upload for Transfer {
     async fn complete(self: Box<Self>) -> Result<(), StoreError> {
         let whole = self.whole().map_err(|f| self.call("complete", 0, Effect::Once).error(f, 1));
         let (parts, size) = whole?;
-        if parts == 0 {
-            // No store has a multipart object of no parts; an empty one is one empty part.
-            self.part(0, Bytes::new()).await?;
-        }
         let call = self.call("complete", work(size), Effect::Once);
-        self.retry.run(&call, || self.complete_once(parts.max(1), size)).await
+        if parts == 0 {
+            self.retry.run(&call, || self.create_empty()).await?;
+            return self.abort().await;
+        }
+        self.retry.run(&call, || self.complete_once(parts, size)).await
     }
 
     async fn abort(self: Box<Self>) -> Result<(), StoreError> {

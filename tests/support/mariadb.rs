@@ -16,8 +16,8 @@ pub(crate) const PASSWORD: &str = "root-pass#word";
 /// A running server; it ends when dropped.
 pub(crate) struct MariaDb {
     // Fields are dropped in this order: the server ends before its folder goes.
-    pub(crate) daemon: Daemon,
-    pub(crate) dir: tempfile::TempDir,
+    _daemon: Daemon,
+    _dir: tempfile::TempDir,
     pub(crate) socket: PathBuf,
     pub(crate) port: u16,
 }
@@ -28,9 +28,9 @@ pub(crate) fn template(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if !place.exists() {
         let beside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let made = beside.path().join("data");
-        make(&made);
-        let _ = std::fs::rename(&made, &place);
+        let fresh = beside.path().join("data");
+        make(&fresh);
+        let _ = std::fs::rename(&fresh, &place);
     }
     place
 }
@@ -53,7 +53,7 @@ impl MariaDb {
         let version = run(Command::new("mariadbd").arg("--version"));
         let version =
             version.split_whitespace().find(|w| w.contains("MariaDB")).unwrap().to_owned();
-        let template = template(&format!("mariadb-{version}"), |made| {
+        let pristine = template(&format!("mariadb-{version}"), |made| {
             let mut command = Command::new("mariadb-install-db");
             command.args([
                 "--no-defaults",
@@ -64,7 +64,7 @@ impl MariaDb {
             run(command.arg(format!("--datadir={}", made.display())));
         });
         let dir = short_dir();
-        run(Command::new("cp").arg("-a").arg(&template).arg(dir.path().join("data")));
+        run(Command::new("cp").arg("-a").arg(&pristine).arg(dir.path().join("data")));
         let init = dir.path().join("init.sql");
         std::fs::write(&init, format!(
             "SET sql_log_bin=0;\nALTER USER root@localhost IDENTIFIED BY '{PASSWORD}';\n\
@@ -91,8 +91,8 @@ impl MariaDb {
             .arg(format!("--port={port}"))
             .args(extra);
         let daemon = Daemon::start("mariadbd", dir.path(), &command);
-        wait_until("MariaDB", Duration::from_secs(60), || ready(&daemon.log));
-        Self { daemon, dir, socket, port }
+        wait_until("MariaDB", Duration::from_mins(1), || ready(&daemon.log));
+        Self { _daemon: daemon, _dir: dir, socket, port }
     }
 
     /// As root, through the socket.

@@ -11,7 +11,7 @@ use crate::{
 
 /// A running server; it ends when dropped.
 pub(crate) struct Mysql9 {
-    pub(crate) daemon: Daemon,
+    _daemon: Daemon,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) socket: PathBuf,
     pub(crate) port: u16,
@@ -27,14 +27,14 @@ impl Mysql9 {
         let version = run(Command::new(mysqld()).arg("--version"));
         let version =
             version.split("Ver ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
-        let template = template(&format!("mysql-{version}"), |made| {
+        let data = template(&format!("mysql-{version}"), |made| {
             let mut command = Command::new(mysqld());
             command.args(["--no-defaults", "--initialize-insecure", "--user=root"]);
             run(command.arg(format!("--datadir={}", made.display())));
             std::fs::remove_file(made.join("auto.cnf")).unwrap(); // each server has a uuid of its own
         });
         let dir = short_dir();
-        run(Command::new("cp").arg("-a").arg(&template).arg(dir.path().join("data")));
+        run(Command::new("cp").arg("-a").arg(&data).arg(dir.path().join("data")));
         let init = dir.path().join("init.sql");
         std::fs::write(&init, format!(
             "SET sql_log_bin=0;\nALTER USER root@localhost IDENTIFIED BY '{PASSWORD}';\n\
@@ -62,7 +62,7 @@ impl Mysql9 {
             .args(extra);
         let daemon = Daemon::start("mysqld", dir.path(), &command);
         wait_until("MySQL", Duration::from_secs(90), || ready(&daemon.log));
-        Self { daemon, dir, socket, port }
+        Self { _daemon: daemon, dir, socket, port }
     }
 
     /// As root, through the socket.

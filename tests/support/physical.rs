@@ -108,7 +108,7 @@ pub(crate) struct Temp {
 }
 
 impl Temp {
-    pub(crate) async fn start(flavor: Flavor, program: &Path, datadir: &Path) -> Self {
+    pub(crate) fn start(flavor: Flavor, program: &Path, datadir: &Path) -> Self {
         let dir = short_dir();
         let (socket, init) = (dir.path().join("s"), dir.path().join("init.sql"));
         let password = mariadb::PASSWORD;
@@ -133,7 +133,7 @@ impl Temp {
         })
         .unwrap();
         let child = Child::spawn("temp-server", &line, Input::Null, Output::Null).unwrap();
-        wait_until("temporary server", Duration::from_secs(60), || {
+        wait_until("temporary server", Duration::from_mins(1), || {
             assert!(child.is_running(), "{:#?}", child.tail());
             child.tail().iter().any(|line| line.contains("ready for connections"))
         });
@@ -145,7 +145,7 @@ impl Temp {
     }
 
     pub(crate) async fn stop(self) {
-        self.child.stop(Duration::from_secs(60)).await.unwrap();
+        self.child.stop(Duration::from_mins(1)).await.unwrap();
         drop(self.dir);
     }
 }
@@ -154,7 +154,7 @@ impl Temp {
 pub(crate) async fn recovered(datadir: &Path) -> (BinlogPosition, BTreeMap<String, u64>) {
     let recorded = fs::read_to_string(datadir.join("xtrabackup_binlog_pos_innodb")).unwrap();
     let position = parse_innodb_position(&recorded).unwrap();
-    let temp = Temp::start(Flavor::Mariadb, Path::new("/usr/sbin/mariadbd"), datadir).await;
+    let temp = Temp::start(Flavor::Mariadb, Path::new("/usr/sbin/mariadbd"), datadir);
     let sums = load::checksums(&temp.socket).await;
     temp.stop().await;
     (position.expect("InnoDB committed something"), sums)

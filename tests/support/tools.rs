@@ -38,12 +38,11 @@ pub(crate) fn wait_until(what: &str, timeout: Duration, mut is_so: impl FnMut() 
 }
 
 /// A server. It ends when this is dropped, and also when the test process ends in any way:
-/// a shell in between waits for the end of a pipe that only this process holds.
+/// a shell in between waits for the end of a pipe that only this process holds. When nobody
+/// is left to remove the server's folder, as after a test that crashed, the shell does.
 pub(crate) struct Daemon {
     shell: Child,
     pid_file: PathBuf,
-    /// What the server prints.
-    pub(crate) log: PathBuf,
 }
 
 const WATCH: &str = r#"
@@ -56,10 +55,12 @@ tries=0
 while kill -0 "$server" 2> /dev/null && [ "$tries" -lt 50 ]; do sleep 0.1; tries=$((tries + 1)); done
 kill -KILL "$server" 2> /dev/null
 wait
+kill -0 "$PPID" 2> /dev/null || rm -rf "${pid_file%/*}"
 "#;
 
 impl Daemon {
-    /// Starts a server that writes its log beside its data, in `dir`.
+    /// Starts a server that writes what it prints to `NAME.log` in `dir`, a folder of
+    /// its own.
     pub(crate) fn start(name: &str, dir: &Path, command: &Command) -> Self {
         let log = dir.join(format!("{name}.log"));
         let pid_file = dir.join(format!("{name}.pid"));
@@ -81,7 +82,7 @@ impl Daemon {
         // Away from the terminal: an interrupt must not end the shell before its server.
         let shell = shell.process_group(0).spawn().unwrap();
         wait_until(name, Duration::from_secs(20), || pid_file.exists());
-        Self { shell, pid_file, log }
+        Self { shell, pid_file }
     }
 
     /// The server's process, for tests that kill it.

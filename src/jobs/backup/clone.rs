@@ -5,13 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    local::new_scratch,
-    source::{End, Scratch, Stream},
-};
+use super::source::{End, Stream};
 use crate::{
     jobs::{
         JobError,
+        scratch::Scratch,
         temp_server::{Program, Running},
     },
     model::{EngineKind, ServerFacts, TransportSecurity},
@@ -38,8 +36,8 @@ pub(super) async fn prepare(
     server.check_clone().await?;
     let program = Program::find(None, facts.flavor, &facts.version).await?;
     let datadir = server.datadir().await?;
-    let scratch = new_scratch(scratch)?;
-    give_to_server(&datadir, &scratch.0)?;
+    let scratch = Scratch::new(scratch)?;
+    give_to_server(&datadir, scratch.path())?;
     Ok(Prepared { server, facts, connect: connect.clone(), program, scratch })
 }
 
@@ -62,7 +60,7 @@ fn give_to_server(datadir: &Path, scratch: &Path) -> Result<(), JobError> {
 impl Prepared {
     /// Clones, starts a server over the clone to learn its position, and begins the stream.
     pub(super) async fn start(mut self, progress: &Progress) -> Result<Stream, JobError> {
-        let folder = self.scratch.0.join("clone");
+        let folder = self.scratch.path().join("clone");
         tokio::select! {
             cloned = self.server.clone_into(&folder) => cloned?,
             // Dropping the connection makes the server give up and remove the clone.
@@ -79,6 +77,7 @@ impl Prepared {
         self.facts.gtid_set = Some(gtid_set);
         self.facts.gtid_exact = true;
         self.facts.innodb_position = Some(position.clone());
+        self.facts.innodb_at_least = Some(position.clone());
         self.facts.position = Some(position);
         let info = serde_json::to_vec(&self.facts).map_err(|e| {
             JobError::source(format!("write down the server's facts: {e}"), "report this")

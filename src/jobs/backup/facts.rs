@@ -53,6 +53,7 @@ pub(super) async fn complete(end: &End, stream: &WholeStream) -> Result<ServerFa
     facts.gtid_set = exact.gtid_set.or(recorded.gtid_set);
     facts.gtid_exact = true;
     facts.innodb_position = exact.innodb_position;
+    facts.innodb_at_least = exact.innodb_at_least;
     facts.position = Some(recorded.position);
     Ok(facts)
 }
@@ -89,6 +90,7 @@ fn from_stream(engine: EngineKind, stream: &WholeStream) -> Result<ServerFacts, 
         server_id: options.get("server_id").and_then(|id| id.parse().ok()).unwrap_or_default(),
         position,
         innodb_position: None,
+        innodb_at_least: None,
         gtid_set: binlog.and_then(|b| b.gtid_set),
         gtid_exact: false,
         is_replica: false,

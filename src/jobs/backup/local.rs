@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::source::{End, Prepared as AnySource, Scratch, Stream};
+use super::source::{End, Prepared as AnySource, Stream};
 use crate::{
-    jobs::JobError,
+    jobs::{JobError, scratch::Scratch},
     model::{EngineKind, ServerFacts},
     mysql::{
         ConnectOptions, OptionFile, Server,
@@ -62,7 +62,7 @@ pub(super) async fn prepare(
     server.close().await;
     let engine = find(kind).await?;
     engines::check_version(&engine, &facts.version)?;
-    let scratch = new_scratch(scratch)?;
+    let scratch = Scratch::new(scratch)?;
     Ok(AnySource::Engine(Box::new(Prepared {
         engine,
         connect: connect.clone(),
@@ -81,25 +81,16 @@ pub(in crate::jobs) async fn find(kind: EngineKind) -> Result<Engine, JobError> 
     Ok(engines::parse_version(kind, &program, &said)?)
 }
 
-/// A folder of our own below `parent`, or below the system's temporary folder.
-pub(super) fn new_scratch(parent: Option<&Path>) -> Result<Scratch, JobError> {
-    let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
-    let random: [u8; 8] = crate::crypto::random().map_err(crate::pipeline::PipelineError::from)?;
-    let path = parent.join(format!("backstay-{}", hex::encode(random)));
-    std::fs::create_dir(&path).map_err(JobError::io("create the scratch folder", &path))?;
-    Ok(Scratch(path))
-}
-
 impl Prepared {
     /// Starts the engine.
     pub(super) fn start(self) -> Result<Stream, JobError> {
-        let option_file = OptionFile::write(&self.connect, &self.scratch.0)?;
+        let option_file = OptionFile::write(&self.connect, self.scratch.path())?;
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let line = engines::backup_command(
             &self.engine,
             &engines::BackupArgs {
                 option_file: option_file.path(),
-                scratch: &self.scratch.0.join("engine"),
+                scratch: &self.scratch.path().join("engine"),
                 parallel: u16::try_from(cores.min(8)).unwrap_or(1),
                 datadir: self.datadir.as_deref(),
                 incremental_lsn: None,

@@ -35,6 +35,9 @@ use crate::{
 /// The act, as the audit chain names it.
 const COMMITTED: &str = "backup-committed";
 
+/// No attempt that is alive leaves an upload untouched for a day.
+const ABANDONED_MICROSECONDS: i64 = 24 * 3600 * 1_000_000;
+
 /// Where the stream comes from.
 #[derive(Debug)]
 pub enum Source {
@@ -184,8 +187,17 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
         volumes: sealed.volumes,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let Committed { manifest, sha256 } =
-        commit(&run, Commit { manifest, stream: whole, ending: end.ending }).await?;
+    let committing = Commit { manifest, stream: whole, ending: end.ending };
+    let Committed { manifest, sha256 } = match commit(&run, committing).await {
+        // Another attempt at this very backup was quicker: the backup exists, and ours awaits `prune`.
+        Err(error @ PipelineError::Taken { .. }) => {
+            return match complete(&request.repository, &id).await? {
+                Some(found) => already_complete(&request, found, started_at).await,
+                None => Err(error.into()),
+            };
+        }
+        committed => committed?,
+    };
     let head = append_audit(&run, COMMITTED, id.as_str(), sha256).await?;
     Ok(result(&request, "complete", manifest, head.to_string()))
 }
@@ -254,7 +266,24 @@ async fn begin(request: &Request, started_at: Timestamp) -> Result<Run, JobError
         identity: request.identity.clone(),
         started_at,
     };
-    Ok(Run::begin(Arc::clone(&request.repository), &begin).await?)
+    let run = Run::begin(Arc::clone(&request.repository), &begin).await?;
+    abort_abandoned(&run, started_at).await;
+    Ok(run)
+}
+
+/// Gives back what attempts that were killed long ago have left half uploaded. A writer may
+/// lack the right to, and its backup does not depend on it.
+async fn abort_abandoned(run: &Run, now: Timestamp) {
+    let Some(before) = Timestamp::from_microseconds(now.as_microseconds() - ABANDONED_MICROSECONDS)
+    else {
+        return;
+    };
+    let prefix = layout::backups(run.repository.cluster());
+    match run.repository.store().abort_uploads(&prefix, before).await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "aborted uploads that earlier attempts had abandoned"),
+        Err(error) => tracing::debug!(%error, "cannot abort abandoned uploads; `prune` will"),
+    }
 }
 
 /// The manifest under this id, when there is one that we believe.

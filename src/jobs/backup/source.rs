@@ -4,7 +4,7 @@ use std::{io::Read, time::Duration};
 
 use super::{Source, clone, https, local};
 use crate::{
-    jobs::JobError,
+    jobs::{JobError, scratch::Scratch},
     model::{EngineKind, ServerFacts, TransportSecurity},
     mysql::{ConnectOptions, OptionFile, engines},
     pipeline::{Ending, PipelineError, Progress},
@@ -70,19 +70,6 @@ pub(super) struct Stream {
     pub(super) _option_file: Option<OptionFile>,
     pub(super) _scratch: Option<Scratch>,
     pub(super) end: End,
-}
-
-/// A folder of our own that is removed with everything in it.
-pub(super) struct Scratch(pub(super) std::path::PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %self.0.display(), %error, "could not remove the scratch folder");
-        }
-    }
 }
 
 /// What is known once the stream has ended.

@@ -114,6 +114,13 @@ impl Place {
 
     /// Sees everything to the disk, and takes our own folder away: the restore is done.
     pub(super) fn finish(self) -> Result<(), JobError> {
+        // The temporary server has given the data an identity; the next one shall have its own.
+        for name in IDENTITY {
+            let path = self.datadir.join(name);
+            if path.symlink_metadata().is_ok() {
+                remove(&path)?;
+            }
+        }
         let folder = File::open(&self.datadir).map_err(JobError::io("open", &self.datadir))?;
         rustix::fs::syncfs(&folder).map_err(|e| JobError::io("sync", &self.datadir)(e.into()))?;
         remove(&self.ours)?;

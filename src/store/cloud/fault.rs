@@ -99,7 +99,9 @@ fn no_bucket(text: &str) -> bool {
 }
 
 fn unknown_caller(text: &str) -> bool {
-    text.contains("AuthenticationFailed") || text.contains("InvalidAuthenticationInfo")
+    text.contains("AuthenticationFailed")
+        || text.contains("failed to authenticate")
+        || text.contains("InvalidAuthenticationInfo")
 }
 
 #[cfg(test)]

@@ -11,10 +11,13 @@ use aws_sdk_s3::{
     },
 };
 use aws_smithy_http_client::{
-    Builder,
+    Builder, Connector,
+    proxy::ProxyConfig,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::{
+    http::SharedHttpClient, runtime_components::RuntimeComponents,
+};
 
 use super::{
     super::{
@@ -70,10 +73,16 @@ fn http(options: &StoreOptions) -> Result<SharedHttpClient, Fault> {
         .with_trust_store(trusted)
         .build()
         .map_err(|error| configuration(chain(&error)))?;
-    Ok(Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .tls_context(context)
-        .build_https())
+    Ok(Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder()
+            // Not the SDK's default: whoever needs a proxy says so in HTTPS_PROXY and NO_PROXY.
+            .proxy_config(ProxyConfig::from_env())
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .tls_context(context.clone());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+        connector.build()
+    }))
 }
 
 /// The SDK panics on a certificate that it cannot read.

@@ -126,7 +126,9 @@ impl Parts for S3Parts {
             .checksum_type(ChecksumType::FullObject)
             .checksum_crc32(crc)
             .set_mpu_object_size(i64::try_from(size).ok());
-        request.send().await.map(drop).map_err(|e| fault(&e, true))
+        let done = request.send().await.map(drop).map_err(|e| fault(&e, true));
+        // The parts have arrived, each with its own checksum: a sum that is wrong stays wrong.
+        done.map_err(|f| Fault { again: f.again && f.kind != StoreErrorKind::Corrupt, ..f })
     }
 
     async fn abort(&self) -> Result<(), Fault> {

@@ -1,0 +1,112 @@
+{{- /* The parts that all jobs have. Each takes a dict: root (the chart's context) and job (its name). */ -}}
+
+{{- define "backstay.labels" -}}
+app.kubernetes.io/name: backstay
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .job }}
+{{- end }}
+
+{{- define "backstay.serviceAccount" -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ .root.Release.Name }}-{{ .job }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "backstay.labels" . | nindent 4 }}
+  {{- with (index .root.Values .job).serviceAccountAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+automountServiceAccountToken: false
+{{- end }}
+
+{{- define "backstay.jobSpec" -}}
+# A failed pod is tried again unless its exit code says that this cannot help: docs/exit-codes.md.
+backoffLimit: 4
+activeDeadlineSeconds: {{ (index .root.Values .job).deadlineSeconds }}
+ttlSecondsAfterFinished: 172800
+podFailurePolicy:
+  rules:
+    - action: Ignore
+      onPodConditions:
+        - type: DisruptionTarget
+          status: "True"
+    - action: FailJob
+      onExitCodes:
+        containerName: backstay
+        operator: In
+        values: [2, 3, 6, 7, 8]
+{{- end }}
+
+{{- define "backstay.pod" -}}
+serviceAccountName: {{ .root.Release.Name }}-{{ .job }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+restartPolicy: Never
+terminationGracePeriodSeconds: 120
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {{ .root.Values.user }}
+  runAsGroup: {{ .root.Values.group }}
+  fsGroup: {{ .root.Values.group }}
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile:
+    type: RuntimeDefault
+{{- end }}
+
+{{- define "backstay.container" -}}
+image: "{{ .root.Values.image.repository }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}"
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+resources:
+  {{- toYaml (index .root.Values .job).resources | nindent 2 }}
+{{- with .root.Values.repository.credentialsSecret }}
+envFrom:
+  - secretRef:
+      name: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "backstay.env" -}}
+- name: BACKSTAY_REPO
+  value: {{ .root.Values.repository.url | quote }}
+- name: BACKSTAY_CLUSTER
+  value: {{ .root.Values.repository.cluster | quote }}
+{{- with .root.Values.repository.endpoint }}
+- name: BACKSTAY_STORE_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+{{- with .root.Values.repository.region }}
+- name: BACKSTAY_STORE_REGION
+  value: {{ . | quote }}
+{{- end }}
+- name: BACKSTAY_KEK
+  value: file:/run/keys/{{ ternary "kek.pub" "kek" (eq .job "backup") }}
+- name: BACKSTAY_FORMAT
+  value: json
+{{- end }}
+
+{{- define "backstay.mounts" -}}
+- name: keys
+  mountPath: /run/keys
+  readOnly: true
+- name: scratch
+  mountPath: /tmp
+{{- end }}
+
+{{- define "backstay.volumes" -}}
+- name: keys
+  secret:
+    secretName: {{ ternary .root.Values.keys.writerSecret .root.Values.keys.readerSecret (eq .job "backup") }}
+    defaultMode: 0400
+# In memory: what lies here may be secret. It counts towards the memory limit.
+- name: scratch
+  emptyDir:
+    medium: Memory
+    sizeLimit: 64Mi
+{{- end }}

@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Fetches what demo, test or bench need. What is there is left alone, so a second run is quick.
+set -euo pipefail
+: "${PROJECT:?run ./dev setup}" "${TOOLS:?run ./dev setup}"
+# shellcheck source=tests/dev/lib.sh
+source "$PROJECT/tests/dev/lib.sh"
+
+MINIO=v0.0.0-20260212201848-7aac2a2c5b7c
+HELM=v3.19.5
+CARGO_DENY=0.20.2
+AZURITE=3.37.0
+
+MARIADB=(mariadb-server-core mariadb-backup mariadb-client-core)
+
+WANTED=${1:-test}
+case $WANTED in
+  demo | test | bench) ;;
+  *) die "setup demo, setup test or setup bench; not: $WANTED" ;;
+esac
+
+# A tool is there when a file of its version is; it is written after the tool.
+stamp() { printf '%s/stamps/%s' "$TOOLS" "$1"; }
+has() { [ -e "$(stamp "$1")" ]; }
+done_with() { : >"$(stamp "$1")"; }
+
+packages() {
+  local wanted=("${MARIADB[@]}") missing
+  command -v cc >/dev/null || wanted+=(build-essential)
+  if [ "$WANTED" != demo ]; then
+    wanted+=(ca-certificates radosgw ceph-mon ceph-osd ceph-common shellcheck)
+    command -v python3 >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null ||
+      wanted+=(python3 python3-venv)
+    command -v npm >/dev/null || wanted+=(nodejs npm)
+  fi
+  [ "$WANTED" != bench ] || wanted+=(age rclone zstd sysbench)
+  read_installed_packages
+  mapfile -t missing < <(missing_packages "${wanted[@]}")
+  [ ${#missing[@]} -gt 0 ] || return 0
+  say "installing: ${missing[*]}"
+  # Nothing here is to run as a service, and no question is to be asked.
+  local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
+    -o DPkg::Lock::Timeout=300 "${missing[@]}")
+  # The package lists may be missing or too old: then fetch them and try again.
+  as_root "${install[@]}" >&2 2>/dev/null && return
+  twice as_root apt-get -qq -o DPkg::Lock::Timeout=300 update
+  twice as_root "${install[@]}" >&2
+}
+
+mysql() {
+  has mysql9-1 && return
+  say 'unpacking MySQL 9 into a prefix of its own'
+  twice "$PROJECT/tests/dev/mysql9.sh" "$TOOLS/mysql9"
+  done_with mysql9-1
+}
+
+venv() {
+  local name
+  name=venv-$(sha256sum "$PROJECT/tests/dev/requirements.txt" | cut -c1-16)
+  has "$name" && return
+  say 'python packages: the independent decoder, the check of manifests'
+  rm -rf -- "$TOOLS/venv"
+  python3 -m venv "$TOOLS/venv"
+  twice "$TOOLS/venv/bin/pip" install -q --disable-pip-version-check \
+    -r "$PROJECT/tests/dev/requirements.txt"
+  done_with "$name"
+}
+
+azurite() {
+  has "azurite-$AZURITE" && return
+  say 'azurite, an Azure Blob server'
+  twice npm install --prefix "$TOOLS" --no-audit --no-fund --loglevel=error "azurite@$AZURITE" >&2
+  done_with "azurite-$AZURITE"
+}
+
+go_tool() { # name version package
+  has "$1-$2" && return
+  command -v go >/dev/null || die "a Go toolchain is needed to build $1"
+  say "building $1 $2"
+  GOBIN=$TOOLS/bin twice go install "$3@$2"
+  done_with "$1-$2"
+}
+
+cargo_deny() {
+  has "cargo-deny-$CARGO_DENY" && return
+  say "building cargo-deny $CARGO_DENY"
+  # Outside the project's folder, so that its settings do not count.
+  (cd / && CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$TOOLS/cargo-deny-target twice \
+    cargo install -q --locked --debug --no-default-features --force --root "$TOOLS" \
+    cargo-deny --version "$CARGO_DENY")
+  rm -rf -- "$TOOLS/cargo-deny-target"
+  done_with "cargo-deny-$CARGO_DENY"
+}
+
+# The long builds, one after another: each of them uses all cores.
+builds() {
+  go_tool minio "$MINIO" github.com/minio/minio
+  go_tool helm "$HELM" helm.sh/helm/v3/cmd/helm
+  cargo_deny
+}
+
+timed() {
+  local began=$SECONDS
+  # Not `timed … || …`: that would switch off the stop at the first error inside.
+  "$1"
+  local took=$((SECONDS - began))
+  [ "$took" -lt 2 ] || say "$1: ready in $took s"
+}
+
+command -v cargo >/dev/null || die 'a Rust toolchain is needed; Cargo.toml says which'
+mkdir -p -- "$TOOLS/bin" "$TOOLS/stamps"
+# Two setups at once would step on each other.
+exec 9>"$TOOLS/.lock"
+flock 9
+
+timed packages
+if [ "$WANTED" != demo ]; then
+  failed=()
+  declare -A names
+  for step in mysql venv azurite builds; do
+    (
+      set -e
+      timed "$step"
+    ) 9>&- &
+    names[$!]=$step
+  done
+  for id in "${!names[@]}"; do
+    wait "$id" || failed+=("${names[$id]}")
+  done
+  [ ${#failed[@]} -eq 0 ] || die "setup failed: ${failed[*]}"
+fi

@@ -1,0 +1,139 @@
+//! What every pod in `jobs/` promises: the *restricted* Pod Security Standard, bounded memory,
+//! and a retry policy that agrees with the exit codes.
+//!
+//! `./dev lint` also validates the schema, and that `jobs/` is what the chart renders.
+
+use std::{collections::BTreeMap, error::Error, fs, path::Path};
+
+use serde_json::{Value, json};
+
+type Fallible<T> = Result<T, Box<dyn Error>>;
+
+/// The objects in the manifests, under `<file>/<kind>`.
+fn objects() -> Fallible<BTreeMap<String, Value>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs"))? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if name == "kustomization" {
+            continue;
+        }
+        for object in serde_saphyr::from_multiple::<Value>(&fs::read_to_string(&path)?)? {
+            let kind = object["kind"].as_str().unwrap_or_default();
+            found.insert(format!("{name}/{kind}"), object);
+        }
+    }
+    Ok(found)
+}
+
+/// The Job specifications, under the name of their job.
+fn jobs() -> Fallible<BTreeMap<String, Value>> {
+    let mut jobs = BTreeMap::new();
+    for (name, object) in objects()? {
+        let job = name.split('/').next().unwrap_or_default().to_owned();
+        match object["kind"].as_str() {
+            Some("CronJob") => jobs.insert(job, object["spec"]["jobTemplate"]["spec"].clone()),
+            Some("Job") => jobs.insert(job, object["spec"].clone()),
+            _ => None,
+        };
+    }
+    Ok(jobs)
+}
+
+#[test]
+fn every_manifest_bears_the_name_of_its_job() -> Fallible<()> {
+    let jobs = jobs()?;
+    assert_eq!(jobs.keys().collect::<Vec<_>>(), ["backup", "restore", "verify"]);
+    for (job, spec) in &jobs {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jobs");
+        assert!(
+            source.join(job).is_dir() || source.join(format!("{job}.rs")).is_file(),
+            "jobs/{job}.yaml has no src/jobs/{job}"
+        );
+        let args = &spec["template"]["spec"]["containers"][0]["args"];
+        assert_eq!(args[0], json!(job), "{job}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_pod_is_restricted() -> Fallible<()> {
+    for (job, spec) in jobs()? {
+        let pod = &spec["template"]["spec"];
+        assert_eq!(pod["automountServiceAccountToken"], json!(false), "{job}");
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], json!(true), "{job}");
+        assert!(pod["securityContext"]["runAsUser"].as_u64() > Some(0), "{job}");
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{job}");
+        for forbidden in ["hostNetwork", "hostPID", "hostIPC", "initContainers"] {
+            assert_eq!(pod[forbidden], Value::Null, "{job}: {forbidden}");
+        }
+        let containers = pod["containers"].as_array().ok_or("containers")?;
+        assert_eq!(containers.len(), 1, "{job}");
+        let container = &containers[0];
+        let security = &container["securityContext"];
+        assert_eq!(security["allowPrivilegeEscalation"], json!(false), "{job}");
+        assert_eq!(security["readOnlyRootFilesystem"], json!(true), "{job}");
+        assert_eq!(security["capabilities"], json!({ "drop": ["ALL"] }), "{job}");
+        assert!(container["resources"]["limits"]["memory"].is_string(), "{job}");
+        assert!(container["resources"]["requests"]["memory"].is_string(), "{job}");
+        for volume in pod["volumes"].as_array().ok_or("volumes")? {
+            assert_eq!(volume["hostPath"], Value::Null, "{job}");
+            if !volume["emptyDir"].is_null() {
+                assert_eq!(volume["emptyDir"]["medium"], "Memory", "{job}");
+                assert!(volume["emptyDir"]["sizeLimit"].is_string(), "{job}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_secret_is_in_the_environment_or_the_arguments() -> Fallible<()> {
+    for (job, spec) in jobs()? {
+        let container = &spec["template"]["spec"]["containers"][0];
+        for variable in container["env"].as_array().ok_or("env")? {
+            assert_eq!(variable["valueFrom"]["secretKeyRef"], Value::Null, "{job}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn retries_follow_the_exit_codes() -> Fallible<()> {
+    for (job, spec) in jobs()? {
+        assert_eq!(spec["template"]["spec"]["restartPolicy"], "Never", "{job}");
+        assert!(spec["activeDeadlineSeconds"].is_u64(), "{job}");
+        assert!(spec["ttlSecondsAfterFinished"].is_u64(), "{job}");
+        let rules = &spec["podFailurePolicy"]["rules"];
+        assert_eq!(rules[0]["action"], "Ignore", "{job}");
+        assert_eq!(rules[0]["onPodConditions"][0]["type"], "DisruptionTarget", "{job}");
+        assert_eq!(rules[1]["action"], "FailJob", "{job}");
+        // docs/exit-codes.md says "no" to a retry of these.
+        assert_eq!(rules[1]["onExitCodes"]["values"], json!([2, 3, 6, 7, 8]), "{job}");
+        assert_eq!(rules[1]["onExitCodes"]["containerName"], "backstay", "{job}");
+    }
+    for (name, object) in objects()? {
+        if object["kind"] == "CronJob" {
+            assert_eq!(object["spec"]["concurrencyPolicy"], "Forbid", "{name}");
+            assert_eq!(object["spec"]["timeZone"], "Etc/UTC", "{name}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_backup_is_named_after_its_job_and_cannot_decrypt() -> Fallible<()> {
+    let jobs = jobs()?;
+    let pod = &jobs["backup"]["template"]["spec"];
+    let env = pod["containers"][0]["env"].as_array().ok_or("env")?;
+    let value = |name: &str| env.iter().find(|v| v["name"] == name).cloned().unwrap_or_default();
+    assert_eq!(
+        value("JOB_UID")["valueFrom"]["fieldRef"]["fieldPath"],
+        "metadata.labels['batch.kubernetes.io/controller-uid']"
+    );
+    let id = value("BACKSTAY_ID");
+    assert!(id["value"].as_str().is_some_and(|id| id.ends_with("-$(JOB_UID)")), "{id}");
+    assert_eq!(value("BACKSTAY_KEK")["value"], "file:/run/keys/kek.pub");
+    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "backstay-writer");
+    Ok(())
+}
