@@ -146,20 +146,28 @@ impl KeyFile {
         let mode = file.metadata().map_err(io)?.mode() & 0o7777;
         let mut text = Zeroizing::new(String::new());
         file.take(64 << 10).read_to_string(&mut text).map_err(io)?;
-        // serde_json's message could quote the text; the line is enough.
-        let stored: Stored = serde_json::from_str(&text).map_err(|e| {
-            malformed(&format!("it is not a key file of backstay (line {})", e.line()))
-        })?;
-        if stored.backstay_key > 1 {
-            return Err(malformed("it was written by a newer backstay"));
-        }
-        if stored.secret.is_some() && mode & 0o077 != 0 {
+        let key = Self::parse(&text).map_err(|why| malformed(&why))?;
+        if key.secret.is_some() && mode & 0o077 != 0 {
             return Err(KeyFileError::Permissions { path: path.to_owned(), mode });
+        }
+        Ok(key)
+    }
+
+    /// Reads the text of a key file.
+    ///
+    /// # Errors
+    /// Why it is none; never with any of its contents.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        // serde_json's message could quote the text; the line is enough.
+        let stored: Stored = serde_json::from_str(text)
+            .map_err(|e| format!("it is not a key file of backstay (line {})", e.line()))?;
+        if stored.backstay_key != 1 {
+            return Err("it was written by a newer backstay".into());
         }
         let half = |text: &str| {
             let bytes = Zeroizing::new(STANDARD.decode(text).unwrap_or_default());
             <[u8; 32]>::try_from(bytes.as_slice())
-                .map_err(|_| malformed("a key in it is not 32 bytes of base64"))
+                .map_err(|_| "a key in it is not 32 bytes of base64".to_owned())
         };
         let public = stored.public.as_deref().map(half).transpose()?;
         let secret = stored.secret.as_ref().map(|text| half(text)).transpose()?;
@@ -170,7 +178,7 @@ impl KeyFile {
         };
         let key = Self { created_at: stored.created_at, ..Self::new(stored.kind, public, secret) };
         if !whole || key.id != stored.id {
-            return Err(malformed("its halves, its id and its kind do not belong together"));
+            return Err("its halves, its id and its kind do not belong together".into());
         }
         Ok(key)
     }

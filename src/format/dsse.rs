@@ -124,6 +124,9 @@ impl Opened {
         if version > P::VERSION {
             return Err(FormatError::Newer { what: P::WHAT, found: version, known: P::VERSION });
         }
+        if version == 0 {
+            return Err(FormatError::damaged(P::WHAT, "no version 0 was ever written"));
+        }
         serde_json::from_slice(&self.payload).map_err(damaged)
     }
 }
@@ -181,5 +184,13 @@ mod tests {
         let stored = Envelope::seal::<Sample>(payload, "key", b"sig").unwrap();
         let error = Envelope::decode::<Sample>(&stored).unwrap().document::<Sample>().unwrap_err();
         assert_eq!(error, FormatError::Newer { what: "sample", found: 2, known: 1 });
+    }
+
+    #[test]
+    fn a_version_that_never_was_is_refused() {
+        let stored =
+            Envelope::seal::<Sample>(br#"{"version":0,"name":"a"}"#, "key", b"sig").unwrap();
+        let error = Envelope::decode::<Sample>(&stored).unwrap().document::<Sample>().unwrap_err();
+        assert!(matches!(error, FormatError::Damaged { .. }), "{error}");
     }
 }

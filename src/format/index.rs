@@ -75,7 +75,7 @@ impl Index {
 
 /// The longest stored chunk: Zstandard grows incompressible data by 1/256 at most, and little more.
 fn max_stored(chunk_size: u32) -> u32 {
-    chunk_size + chunk_size / 128 + 1024
+    chunk_size.saturating_add(chunk_size / 128 + 1024)
 }
 
 /// The end of a sealed object, which says where the index begins. It is not authenticated:
@@ -92,15 +92,15 @@ impl Trailer {
     /// Bytes of the sealed index.
     #[must_use]
     pub fn index_bytes(&self) -> u32 {
-        self.chunks * 8 + 16
+        self.chunks.saturating_mul(8).saturating_add(16)
     }
 
     /// The length of the whole object.
     #[must_use]
     pub fn object_bytes(&self) -> u64 {
-        (HEADER_BYTES + COMMITMENT_BYTES + TRAILER_BYTES) as u64
-            + self.body_bytes
-            + u64::from(self.index_bytes())
+        // Saturating: before it is checked, the length of the body is whatever the last bytes say.
+        ((HEADER_BYTES + COMMITMENT_BYTES + TRAILER_BYTES) as u64 + u64::from(self.index_bytes()))
+            .saturating_add(self.body_bytes)
     }
 
     /// Where the body begins.
@@ -184,6 +184,15 @@ mod tests {
             assert!(Trailer::decode(&bad, trailer.object_bytes()).is_err(), "bit {bit}");
         }
         assert!(Trailer::decode(&good, trailer.object_bytes() + 1).is_err());
+    }
+
+    #[test]
+    fn lengths_at_the_end_of_the_number_line_are_refused() {
+        let trailer = Trailer { body_bytes: u64::MAX - 3, chunks: 1 };
+        assert!(Trailer::decode(&trailer.encode(), u64::MAX - 1).is_err());
+        let entry = Index(vec![ChunkEntry { stored: 4, plain: 7 }]).encode();
+        let trailer = Trailer { body_bytes: 4, chunks: 1 };
+        assert!(Index::decode(&entry, &trailer, u32::MAX).is_err());
     }
 
     #[test]

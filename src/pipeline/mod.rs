@@ -4,6 +4,7 @@ mod audit;
 pub mod budget;
 mod commit;
 mod error;
+mod keys;
 mod level;
 mod open;
 mod progress;

@@ -8,24 +8,17 @@ use tokio::sync::Mutex;
 
 use super::PipelineError;
 use crate::{
-    crypto::{
-        Dek,
-        kms::{KeyContext, Kms, KmsError},
-        signer::Trust,
-        verify,
-    },
+    crypto::{signer::Trust, verify},
     format::{
         AuditRecord, ClusterRecord, Envelope, KeyRecord, MAX_RECORD_BYTES, Manifest, Payload, Role,
-        RunRecord, layout,
+        RunRecord, VolumeRecord, layout,
     },
-    model::{BackupId, ClusterName, ClusterUuid, DekId, RunId, Sha256Digest},
+    model::{BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest},
     store::{Key, Store, StoreErrorKind},
 };
 
 /// Requests in flight while listing.
 const PARALLEL: usize = 8;
-/// What a DEK of a backup is for, in the KMS context.
-pub(super) const PURPOSE: &str = "backup";
 
 /// A record that its run signs.
 pub(super) trait SignedByRun: Payload {
@@ -127,8 +120,8 @@ impl Repository {
         }
         let run = self.run(manifest.run_id).await?;
         let totals = (0u32..).zip(&manifest.volumes).all(|(n, v)| v.sequence == n)
-            && manifest.volumes.iter().map(|v| v.plain_bytes).sum::<u64>() == manifest.bytes_read
-            && manifest.volumes.iter().map(|v| v.bytes).sum::<u64>() == manifest.bytes_stored;
+            && sum(&manifest.volumes, |v| v.plain_bytes) == Some(manifest.bytes_read)
+            && sum(&manifest.volumes, |v| v.bytes) == Some(manifest.bytes_stored);
         if run.dek_id != manifest.dek_id || run.role != Role::Backup || !totals {
             return Err(PipelineError::integrity(key, "it contradicts itself or its run"));
         }
@@ -168,43 +161,6 @@ impl Repository {
             std::cmp::Reverse((manifest.as_ref().map(|m| m.record.finished_at).ok(), id.clone()))
         });
         Ok(found)
-    }
-
-    /// The DEK of a backup, unwrapped by this KEK.
-    ///
-    /// # Errors
-    /// When no believed record has a wrap that this KEK opens, or what comes out is another key.
-    pub async fn dek(&self, dek: DekId, kms: &dyn Kms) -> Result<Dek, PipelineError> {
-        let folder = layout::key_folder(&self.cluster, dek);
-        let listed: Vec<_> = self.store.list(&folder, None).try_collect().await?;
-        let Some(newest) = listed.last() else {
-            return Err(PipelineError::integrity(folder, "the DEK has no key record"));
-        };
-        let object = newest.key.to_string();
-        let found = self.record_of_cluster::<KeyRecord>(object.clone()).await?;
-        let Some(Found { record, .. }) = found else {
-            return Err(PipelineError::integrity(object, "it is missing"));
-        };
-        if record.dek_id != dek || layout::key(&self.cluster, dek, record.generation) != object {
-            return Err(PipelineError::integrity(
-                object,
-                "it is the record of another DEK or generation",
-            ));
-        }
-        let context = KeyContext { cluster: record.cluster_uuid, dek, purpose: PURPOSE };
-        let Some(wrapped) = record.wraps.iter().find(|wrap| wrap.kek == kms.name()) else {
-            let found =
-                record.wraps.iter().map(|wrap| wrap.kek.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(KmsError::OtherKek { kek: kms.name().to_owned(), found }.into());
-        };
-        let key = kms.unwrap(&context, wrapped).await?;
-        if key.commitment(dek.as_bytes()) != record.commitment.0 {
-            return Err(PipelineError::integrity(
-                object,
-                "the KEK gave another key than the one committed to",
-            ));
-        }
-        Ok(key)
     }
 
     /// A run's record, believed when a trusted signer vouches for it.
@@ -274,6 +230,11 @@ impl Repository {
             Err(error) => Err(PipelineError::reading(error)),
         }
     }
+}
+
+/// A sum that does not wrap round.
+fn sum(volumes: &[VolumeRecord], of: fn(&VolumeRecord) -> u64) -> Option<u64> {
+    volumes.iter().try_fold(0u64, |total, volume| total.checked_add(of(volume)))
 }
 
 /// A key from the layout; its parts were checked when they were parsed.

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::{
     PipelineError,
-    repository::{PURPOSE, Repository, key},
+    keys::PURPOSE,
+    repository::{Repository, key},
 };
 use crate::{
     crypto::{

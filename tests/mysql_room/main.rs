@@ -15,7 +15,7 @@ mod mariadb;
 mod mysql9;
 #[path = "../support/physical.rs"]
 mod physical;
-#[expect(dead_code, unreachable_pub, reason = "shared by test programs; none uses all of it")]
+#[expect(dead_code, reason = "shared by test programs; none uses all of it")]
 #[path = "../support/tools.rs"]
 mod tools;
 

@@ -91,7 +91,7 @@ impl MariaDb {
             .arg(format!("--port={port}"))
             .args(extra);
         let daemon = Daemon::start("mariadbd", dir.path(), &command);
-        wait_until("MariaDB", Duration::from_mins(1), || ready(&daemon.log));
+        wait_until("MariaDB", Duration::from_mins(1), || ready(&dir.path().join("mariadbd.log")));
         Self { _daemon: daemon, _dir: dir, socket, port }
     }
 

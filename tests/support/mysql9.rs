@@ -61,7 +61,7 @@ impl Mysql9 {
             .arg(format!("--port={port}"))
             .args(extra);
         let daemon = Daemon::start("mysqld", dir.path(), &command);
-        wait_until("MySQL", Duration::from_secs(90), || ready(&daemon.log));
+        wait_until("MySQL", Duration::from_secs(90), || ready(&dir.path().join("mysqld.log")));
         Self { _daemon: daemon, dir, socket, port }
     }
 

@@ -53,7 +53,7 @@ impl Trust {
         let wrong = |why: String| TrustError { operation: "read", path: path.to_owned(), why };
         let text = fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
         let stored: Stored = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-        if stored.backstay_trust > 1 {
+        if stored.backstay_trust != 1 {
             return Err(wrong("it was written by a newer backstay".into()));
         }
         let mut signers = Vec::new();

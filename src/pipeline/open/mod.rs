@@ -33,7 +33,7 @@ pub trait Accept: Send + 'static {
 pub enum OnBad {
     /// Stop: a restore must not go on.
     Stop,
-    /// Note it and go on: a verification tells everything that is bad. Stored bytes are hashed, too.
+    /// Note it and go on: a verification tells everything that is bad.
     Note,
 }
 
@@ -103,9 +103,8 @@ pub async fn open_volumes<A: Accept>(
     drop(feed);
     let finished = stages.await.map_err(|_| PipelineError::Worker)?;
     match (fetched, finished) {
-        // The stages went away because of an error of their own.
-        (Err(PipelineError::Stopped), Err(error)) => Err(error),
-        (Err(error), _) | (Ok(()), Err(error)) => Err(error),
+        // What the stages complain of was fetched before anything that failed to be fetched.
+        (_, Err(error)) | (Err(error), Ok(_)) => Err(error),
         (Ok(()), Ok(done)) => {
             findings.extend(done.findings);
             Ok(Opened { acceptor: done.acceptor, findings, plain_bytes: done.plain_bytes })
@@ -132,11 +131,10 @@ async fn fetch(
                 }
                 Err(error) => return Err(error),
             };
-        let mut hash = (on_bad == OnBad::Note).then(|| {
-            let mut hash = Sha256::new();
-            hash.update(&volume.head);
-            hash
-        });
+        // The tags prove that whoever sealed this knew the DEK, as every reader does. That the
+        // run wrote it is in the manifest's signature alone, by way of this hash.
+        let mut hash = Sha256::new();
+        hash.update(&volume.head);
         let groups = stream::iter(volume.groups().into_iter().map(|group| async move {
             let bytes =
                 store.get_range(key, group.range.clone()).await.map_err(PipelineError::reading)?;
@@ -147,18 +145,17 @@ async fn fetch(
             if request.progress.is_stopped() {
                 return Err(PipelineError::Stopped);
             }
-            if let Some(hash) = &mut hash {
-                hash.update(&bytes);
-            }
+            hash.update(&bytes);
             request.progress.add_stored(bytes.len());
             feed.group(&volume, &group, &bytes).await?;
         }
-        if let Some(mut hash) = hash {
-            hash.update(&volume.tail);
-            if Sha256Digest(hash.finalize().into()) != record.sha256 {
-                let why = "its SHA-256 is not the manifest's".into();
-                findings.push(Finding { object: key.to_string(), chunk: None, why });
+        hash.update(&volume.tail);
+        if Sha256Digest(hash.finalize().into()) != record.sha256 {
+            let why = "its SHA-256 is not the manifest's";
+            if on_bad == OnBad::Stop {
+                return Err(PipelineError::integrity(key.as_str(), why));
             }
+            findings.push(Finding { object: key.to_string(), chunk: None, why: why.into() });
         }
     }
     Ok(())

@@ -155,6 +155,7 @@ fn open(
     plain: &mut Vec<u8>,
 ) -> Result<(), String> {
     job.volume.opener.open(job.counter, job.last, &job.stored, frame).map_err(|e| e.to_string())?;
+    one_frame(frame, job.entry.plain)?;
     plain.clear();
     plain.reserve_exact(CHUNK_BYTES.max(job.entry.plain as usize));
     // One-shot into a buffer of known size: no window is allocated, whatever the frame asks for.
@@ -168,6 +169,26 @@ fn open(
         ));
     }
     Ok(())
+}
+
+/// A chunk is one frame that tells its length, and nothing else: decoders differ in what they
+/// make of a second frame, of a skippable one, or of bytes behind the first.
+fn one_frame(frame: &[u8], plain: u32) -> Result<(), String> {
+    const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+    let length = zstd::zstd_safe::find_frame_compressed_size(frame);
+    if !frame.starts_with(&MAGIC) || length.is_err() {
+        return Err("its frame is damaged: it is not a Zstandard frame".into());
+    }
+    if length != Ok(frame.len()) {
+        return Err("its frame is damaged: something follows it".into());
+    }
+    match zstd::zstd_safe::get_frame_content_size(frame) {
+        Ok(Some(bytes)) if bytes == u64::from(plain) => Ok(()),
+        Ok(Some(bytes)) => {
+            Err(format!("its frame holds {bytes} bytes, and the index says {plain}"))
+        }
+        _ => Err("its frame is damaged: it does not tell its length".into()),
+    }
 }
 
 /// Puts chunks in order and hands the good ones to the acceptor.

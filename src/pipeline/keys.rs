@@ -1,0 +1,79 @@
+//! The DEK of a backup: which record to believe, and what must come out of it.
+
+use futures::TryStreamExt;
+
+use super::{Found, PipelineError, Repository};
+use crate::{
+    crypto::{
+        Dek,
+        kms::{KeyContext, Kms, KmsError},
+    },
+    format::{KeyRecord, layout},
+    model::DekId,
+};
+
+/// What a DEK of a backup is for, in the KMS context.
+pub(super) const PURPOSE: &str = "backup";
+
+impl Repository {
+    /// The DEK of a backup, unwrapped by this KEK.
+    ///
+    /// # Errors
+    /// When no believed record has a wrap that this KEK opens, or what comes out is another key.
+    pub async fn dek(&self, dek: DekId, kms: &dyn Kms) -> Result<Dek, PipelineError> {
+        let folder = layout::key_folder(self.cluster(), dek);
+        let listed: Vec<_> = self.store().list(&folder, None).try_collect().await?;
+        let Some(newest) = listed.last() else {
+            return Err(PipelineError::integrity(folder, "the DEK has no key record"));
+        };
+        let object = newest.key.to_string();
+        let found = self.record_of_cluster::<KeyRecord>(object.clone()).await?;
+        let Some(Found { record, .. }) = found else {
+            return Err(PipelineError::integrity(object, "it is missing"));
+        };
+        if record.dek_id != dek || layout::key(self.cluster(), dek, record.generation) != object {
+            return Err(PipelineError::integrity(
+                object,
+                "it is the record of another DEK or generation",
+            ));
+        }
+        self.check_origin(&record, &object).await?;
+        let context = KeyContext { cluster: record.cluster_uuid, dek, purpose: PURPOSE };
+        let Some(wrapped) = record.wraps.iter().find(|wrap| wrap.kek == kms.name()) else {
+            let found =
+                record.wraps.iter().map(|wrap| wrap.kek.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(KmsError::OtherKek { kek: kms.name().to_owned(), found }.into());
+        };
+        let key = kms.unwrap(&context, wrapped).await?;
+        if key.commitment(dek.as_bytes()) != record.commitment.0 {
+            return Err(PipelineError::integrity(
+                object,
+                "the KEK gave another key than the one committed to",
+            ));
+        }
+        Ok(key)
+    }
+
+    /// A DEK is the one that its own run committed to in generation 1. Without this any other
+    /// run could add a generation with a key of its choice, and volumes to go with it.
+    async fn check_origin(&self, newest: &KeyRecord, object: &str) -> Result<(), PipelineError> {
+        let name = layout::key(self.cluster(), newest.dek_id, 1);
+        let first = if newest.generation == 1 {
+            newest.clone()
+        } else {
+            let found = self.record_of_cluster::<KeyRecord>(name.clone()).await?;
+            found.ok_or_else(|| PipelineError::integrity(&name, "it is missing"))?.record
+        };
+        let run = self.run(first.run_id).await?;
+        if run.dek_id != newest.dek_id || (first.dek_id, first.generation) != (newest.dek_id, 1) {
+            return Err(PipelineError::integrity(name, "it was not written by the DEK's own run"));
+        }
+        if first.commitment != newest.commitment {
+            return Err(PipelineError::integrity(
+                object,
+                "it commits to another key than generation 1",
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! Frozen repositories: every signed record, both wraps, and what may be wrong with them.
+
+use std::{collections::BTreeMap, fs, sync::Arc};
+
+use backstay::{
+    crypto::{
+        Dek, RunKey,
+        keyfile::{KeyFile, KeyKind},
+        kms::{KeyContext, Kms as _, file::FileKms},
+        signer::Trust,
+    },
+    model::DekId,
+    pipeline::{Repository, verify_chain},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    folder,
+    forge::{self, DEK, header},
+    repositories::{SIGNER, Stored, backup, bad, good, name},
+};
+
+/// A small repository, and what a reader says of each of its records.
+#[derive(Serialize, Deserialize)]
+struct Frozen {
+    why: String,
+    signer: String,
+    kek: serde_json::Value,
+    objects: BTreeMap<String, String>,
+    /// Nothing where the record is believed.
+    cluster: Option<String>,
+    manifest: Option<String>,
+    dek: Option<String>,
+    audit: Vec<String>,
+}
+
+/// What the real reader says.
+async fn judge(why: &str, stored: &Stored, kek: &KeyFile) -> Frozen {
+    let store = forge::memory().await;
+    for (key, bytes) in stored {
+        store.create(&forge::key(key), Bytes::from(bytes.clone())).await.unwrap();
+    }
+    let signer = RunKey::from_seed(&SIGNER).unwrap().public_key();
+    let repository = Arc::new(Repository::new(store, name(), Trust::of("signer", signer)));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kek");
+    kek.write_new(&path).unwrap();
+    let kms = FileKms::open(&path).unwrap();
+    let cluster = repository.uuid().await.map(|found| found.map(|_| ()));
+    let manifest = repository.manifest(&backup()).await.map(|found| found.map(|_| ()));
+    let said = |result: Result<Option<()>, backstay::pipeline::PipelineError>| match result {
+        Ok(Some(())) => None,
+        Ok(None) => Some("nothing is there".to_owned()),
+        Err(error) => Some(error.to_string()),
+    };
+    let dek = repository.dek(header(0).dek, &kms).await;
+    if let Ok(dek) = &dek {
+        assert_eq!(dek.expose(), &DEK);
+    }
+    let audit = match verify_chain(&repository, None).await {
+        Ok((_, _, findings)) => {
+            findings.iter().map(|f| format!("{}: {}", f.object, f.why)).collect()
+        }
+        Err(error) => vec![error.to_string()],
+    };
+    Frozen {
+        why: why.to_owned(),
+        signer: STANDARD.encode(signer),
+        kek: serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap(),
+        objects: stored.iter().map(|(key, bytes)| (key.clone(), STANDARD.encode(bytes))).collect(),
+        cluster: said(cluster),
+        manifest: said(manifest),
+        dek: dek.err().map(|e| e.to_string()),
+        audit,
+    }
+}
+
+pub async fn write() {
+    fs::create_dir_all(folder("repositories")).unwrap();
+    let x25519 = FileKms::generate_x25519().unwrap();
+    let symmetric = KeyFile::new(KeyKind::Symmetric, None, Some([0x4b; 32]));
+    let mut cases = Vec::new();
+    for (name, kek) in [("x25519", x25519), ("symmetric", symmetric)] {
+        let dir = tempfile::tempdir().unwrap();
+        kek.write_new(&dir.path().join("kek")).unwrap();
+        let kms = FileKms::open(&dir.path().join("kek")).unwrap();
+        let context =
+            KeyContext { cluster: header(0).cluster, dek: header(0).dek, purpose: "backup" };
+        let wrap = kms.wrap(&context, &Dek::from_bytes(DEK)).await.unwrap();
+        let base = good(&wrap);
+        if name == "symmetric" {
+            cases.extend(
+                bad(&base, &wrap).into_iter().map(|(n, why, stored)| (n, why, stored, kek.clone())),
+            );
+            let stranger = KeyFile::new(KeyKind::Symmetric, None, Some([0x4c; 32]));
+            cases.push(("bad-kek".into(), "another KEK", base.clone(), stranger));
+            let elsewhere = KeyContext { dek: DekId::from_bytes([3; 16]), ..context };
+            let moved = kms.wrap(&elsewhere, &Dek::from_bytes(DEK)).await.unwrap();
+            cases.push((
+                "bad-key-context".into(),
+                "wrapped in another context",
+                good(&moved),
+                kek.clone(),
+            ));
+        }
+        cases.push((format!("good-{name}"), "all is well", base, kek));
+    }
+    for (name, why, stored, kek) in cases {
+        let path = folder("repositories").join(format!("{name}.json"));
+        if !path.exists() {
+            let text = serde_json::to_string_pretty(&judge(why, &stored, &kek).await).unwrap();
+            fs::write(path, text + "\n").unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_frozen_repository_is_read_as_it_was() {
+    let mut seen = 0;
+    for entry in fs::read_dir(folder("repositories")).unwrap() {
+        let path = entry.unwrap().path();
+        let frozen: Frozen = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let kek = KeyFile::parse(&frozen.kek.to_string()).unwrap();
+        let stored =
+            frozen.objects.iter().map(|(k, b)| (k.clone(), STANDARD.decode(b).unwrap())).collect();
+        let now = judge(&frozen.why, &stored, &kek).await;
+        let said =
+            |f: &Frozen| (f.cluster.clone(), f.manifest.clone(), f.dek.clone(), f.audit.clone());
+        assert_eq!(said(&now), said(&frozen), "{}", path.display());
+        let well = said(&now) == (None, None, None, Vec::new());
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert_eq!(well, name.starts_with("good-"), "{name}: {:?}", said(&now));
+        seen += 1;
+    }
+    assert!(seen >= 55, "only {seen} repositories: a vector is missing");
+}

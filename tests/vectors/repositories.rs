@@ -1,0 +1,300 @@
+//! Builds the repositories of the examples: a good one, and every change that makes it bad.
+
+use std::collections::BTreeMap;
+
+use backstay::{
+    crypto::{Dek, RunKey},
+    format::{
+        AuditRecord, ClusterRecord, EngineRecord, Envelope, KeyRecord, Manifest, Payload, Role,
+        RunIdentity, RunRecord, SourceRecord, layout,
+    },
+    model::{
+        AttemptId, BackupId, ClusterName, DekId, EngineKind, ProofKind, RunId, Sha256Digest,
+        Timestamp, TransportSecurity, WrappedDek,
+    },
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::forge::{DEK, Object, header, plaintext};
+
+/// The seed of the signer that readers trust.
+pub const SIGNER: [u8; 32] = [0x51; 32];
+const CLUSTER: &str = "prod";
+const BACKUP: &str = "b1";
+
+pub type Stored = BTreeMap<String, Vec<u8>>;
+
+pub fn name() -> ClusterName {
+    CLUSTER.parse().unwrap()
+}
+
+pub fn backup() -> BackupId {
+    BACKUP.parse().unwrap()
+}
+
+fn at() -> Timestamp {
+    "2026-11-20T20:43:17Z".parse().unwrap()
+}
+
+fn run_key() -> RunKey {
+    RunKey::from_seed(&[0xa2; 32]).unwrap()
+}
+
+/// A record, changed as JSON by `edit`, signed by `key`.
+fn signed<P: Payload>(
+    document: &P,
+    key: &RunKey,
+    edit: impl FnOnce(&mut serde_json::Value),
+) -> Vec<u8> {
+    let mut json = serde_json::to_value(document).unwrap();
+    edit(&mut json);
+    let payload = serde_json::to_vec(&json).unwrap();
+    let mut pae = format!("DSSEv1 {} {} {} ", P::TYPE.len(), P::TYPE, payload.len()).into_bytes();
+    pae.extend_from_slice(&payload);
+    Envelope::seal::<P>(&payload, "a hint", &key.sign(&pae)).unwrap()
+}
+
+fn hash(bytes: &[u8]) -> Sha256Digest {
+    Sha256Digest(Sha256::digest(bytes).into())
+}
+
+fn run_record(id: RunId, dek: DekId, key: &RunKey) -> RunRecord {
+    RunRecord {
+        version: 1,
+        run_id: id,
+        cluster_uuid: header(0).cluster,
+        role: Role::Backup,
+        public_key: Sha256Digest(key.public_key()),
+        dek_id: dek,
+        started_at: at(),
+        identity: RunIdentity { host: Some("db-0".into()), user: None },
+        tool_version: "0.1.0".into(),
+    }
+}
+
+fn key_record(wrap: &WrappedDek, generation: u32) -> KeyRecord {
+    let good = header(0);
+    KeyRecord {
+        version: 1,
+        cluster_uuid: good.cluster,
+        dek_id: good.dek,
+        generation,
+        run_id: good.run,
+        created_at: at(),
+        commitment: Sha256Digest(Dek::from_bytes(DEK).commitment(good.dek.as_bytes())),
+        wraps: vec![wrap.clone()],
+    }
+}
+
+fn manifest() -> (Manifest, Object) {
+    let good = header(0);
+    let object = Object::seal(&good, &plaintext(3000));
+    let volume = object.record(0);
+    let manifest = Manifest {
+        version: 1,
+        backup_id: backup(),
+        attempt: AttemptId::from_bytes([0xaa; 16]),
+        cluster_uuid: good.cluster,
+        run_id: good.run,
+        dek_id: good.dek,
+        started_at: at(),
+        finished_at: at(),
+        engine: EngineRecord { kind: EngineKind::MariadbBackup, version: None, to_lsn: Some(7) },
+        source: SourceRecord {
+            kind: "stdin".into(),
+            database_transport: TransportSecurity::Unknown,
+            stream_transport: TransportSecurity::Local,
+        },
+        server: None,
+        proof: ProofKind::Framing,
+        files: 1,
+        bytes_read: volume.plain_bytes,
+        payload_bytes: 2900,
+        bytes_stored: volume.bytes,
+        volumes: vec![volume],
+        tool_version: "0.1.0".into(),
+    };
+    (manifest, object)
+}
+
+pub fn good(wrap: &WrappedDek) -> Stored {
+    let (c, id, key) = (name(), header(0), run_key());
+    let signer = RunKey::from_seed(&SIGNER).unwrap();
+    let cluster =
+        ClusterRecord { version: 1, cluster_uuid: id.cluster, run_id: id.run, created_at: at() };
+    let (manifest, object) = manifest();
+    let volume = layout::volume(&c, &manifest.backup_id, manifest.attempt, 0);
+    let sealed = signed(&manifest, &key, |_| {});
+    let mut previous = Sha256Digest([0; 32]);
+    let mut stored: Stored = (1..=2)
+        .map(|number| {
+            let audit = audit(number, previous, hash(&sealed));
+            let bytes = signed(&audit, &key, |_| {});
+            previous = hash(&bytes);
+            (layout::audit(&c, number), bytes)
+        })
+        .collect();
+    stored.insert(layout::cluster(&c), signed(&cluster, &key, |_| {}));
+    stored.insert(
+        layout::run(&c, id.run),
+        signed(&run_record(id.run, id.dek, &key), &signer, |_| {}),
+    );
+    stored.insert(layout::key(&c, id.dek, 1), signed(&key_record(wrap, 1), &key, |_| {}));
+    stored.insert(layout::manifest(&c, &manifest.backup_id), sealed);
+    stored.insert(volume, object.bytes());
+    stored
+}
+
+fn audit(number: u64, previous: Sha256Digest, record: Sha256Digest) -> AuditRecord {
+    AuditRecord {
+        version: 1,
+        cluster_uuid: header(0).cluster,
+        number,
+        previous,
+        run_id: header(0).run,
+        at: at(),
+        action: "backup-committed".into(),
+        subject: BACKUP.into(),
+        record_sha256: record,
+    }
+}
+
+fn with(base: &Stored, key: String, bytes: Vec<u8>) -> Stored {
+    let mut stored = base.clone();
+    stored.insert(key, bytes);
+    stored
+}
+
+/// Everything bad that is said by changing one record of a good repository.
+pub fn bad(base: &Stored, wrap: &WrappedDek) -> Vec<(String, &'static str, Stored)> {
+    let (c, id, key) = (name(), header(0), run_key());
+    let signer = RunKey::from_seed(&SIGNER).unwrap();
+    let stranger = RunKey::from_seed(&[0x99; 32]).unwrap();
+    let (manifest, _) = manifest();
+    let cluster =
+        ClusterRecord { version: 1, cluster_uuid: id.cluster, run_id: id.run, created_at: at() };
+    let run = run_record(id.run, id.dek, &key);
+    let second =
+        audit(2, hash(&base[&layout::audit(&c, 1)]), hash(&base[&layout::manifest(&c, &backup())]));
+    let names = [
+        layout::cluster(&c),
+        layout::run(&c, id.run),
+        layout::key(&c, id.dek, 1),
+        layout::manifest(&c, &backup()),
+        layout::audit(&c, 2),
+    ];
+    let mut cases = Vec::new();
+    let edits: [(&str, &'static str, fn(&mut serde_json::Value)); 4] = [
+        ("newer", "version 2, rightly signed", |v| v["version"] = 2.into()),
+        ("version-0", "version 0, rightly signed", |v| v["version"] = 0.into()),
+        ("unknown-field", "a field more, rightly signed", |v| v["extra"] = true.into()),
+        ("other-cluster", "of another cluster, rightly signed", |v| {
+            v["cluster_uuid"] = "09".repeat(16).into()
+        }),
+    ];
+    for (kind, object) in ["cluster", "run", "key", "manifest", "audit"].into_iter().zip(&names) {
+        let mut push = |what: &str, why, bytes| {
+            cases.push((format!("bad-{kind}-{what}"), why, with(base, object.clone(), bytes)))
+        };
+        let sign =
+            |by_run: &RunKey, by_signer: &RunKey, edit: fn(&mut serde_json::Value)| match kind {
+                "cluster" => signed(&cluster, by_run, edit),
+                "run" => signed(&run, by_signer, edit),
+                "key" => signed(&key_record(wrap, 1), by_run, edit),
+                "manifest" => signed(&manifest, by_run, edit),
+                _ => signed(&second, by_run, edit),
+            };
+        for (what, why, edit) in edits {
+            push(what, why, sign(&key, &signer, edit));
+        }
+        push(
+            "stranger",
+            "signed by a key that nobody vouches for",
+            sign(&stranger, &stranger, |_| {}),
+        );
+        let mut flipped = base[object].clone();
+        let at = flipped.windows(9).position(|w| w == b"\"payload\"").unwrap() + 60;
+        flipped[at] = if flipped[at] == b'A' { b'B' } else { b'A' };
+        push("flip", "a character of the payload", flipped);
+        let cut = base[object][..base[object].len() - 2].to_vec();
+        push("cut", "its end is missing", cut);
+        push(
+            "type",
+            "an envelope of another type",
+            base[&names[usize::from(kind == "cluster")]].clone(),
+        );
+        let mut gone = base.clone();
+        // The last record of a chain is missed by nobody who does not keep a head; the first is.
+        let first = layout::audit(&c, 1);
+        gone.remove(if kind == "audit" { &first } else { object });
+        cases.push((format!("bad-{kind}-missing"), "it is not there", gone));
+    }
+    let mut elsewhere = manifest.clone();
+    elsewhere.backup_id = "b2".parse().unwrap();
+    let mut sums = manifest.clone();
+    sums.bytes_read += 1;
+    let mut wraps_round = manifest.clone();
+    wraps_round.volumes.push(wraps_round.volumes[0].clone());
+    wraps_round.volumes[1].sequence = 1;
+    wraps_round.volumes[1].plain_bytes = u64::MAX;
+    for (what, why, bad) in [
+        ("elsewhere", "of backup b2", elsewhere),
+        ("sums", "its sums are wrong", sums),
+        ("wraps-round", "its sum exceeds 64 bits", wraps_round),
+    ] {
+        cases.push((
+            format!("bad-manifest-{what}"),
+            why,
+            with(base, names[3].clone(), signed(&bad, &key, |_| {})),
+        ));
+    }
+    cases.push((
+        "bad-audit-link".into(),
+        "it follows another record",
+        with(base, names[4].clone(), signed(&audit(2, hash(b"x"), hash(b"y")), &key, |_| {})),
+    ));
+    cases.push((
+        "bad-key-generation".into(),
+        "generation 2 under the name of 1",
+        with(base, names[2].clone(), signed(&key_record(wrap, 2), &key, |_| {})),
+    ));
+    let mut changed = wrap.clone();
+    changed.ciphertext[40] ^= 1;
+    cases.push((
+        "bad-key-wrap".into(),
+        "a bit of the wrap",
+        with(base, names[2].clone(), signed(&key_record(&changed, 1), &key, |_| {})),
+    ));
+    let mut other = key_record(wrap, 1);
+    other.commitment = hash(b"another key");
+    cases.push((
+        "bad-key-commitment".into(),
+        "commits to another key",
+        with(base, names[2].clone(), signed(&other, &key, |_| {})),
+    ));
+    cases.extend(usurpers(base, wrap));
+    cases
+}
+
+/// A second run, rightly vouched for, that says which key the first one's DEK is.
+fn usurpers(base: &Stored, wrap: &WrappedDek) -> Vec<(String, &'static str, Stored)> {
+    let (c, id) = (name(), header(0));
+    let signer = RunKey::from_seed(&SIGNER).unwrap();
+    let (other, other_key) =
+        (RunId::from_bytes([0xb1; 16]), RunKey::from_seed(&[0xb2; 32]).unwrap());
+    let record = run_record(other, DekId::from_bytes([0xb3; 16]), &other_key);
+    let base = with(base, layout::run(&c, other), signed(&record, &signer, |_| {}));
+    let mut second = key_record(wrap, 2);
+    second.run_id = other;
+    let rewrapped = with(&base, layout::key(&c, id.dek, 2), signed(&second, &other_key, |_| {}));
+    second.commitment = hash(b"a key of its own");
+    let usurped = with(&base, layout::key(&c, id.dek, 2), signed(&second, &other_key, |_| {}));
+    let mut first = key_record(wrap, 1);
+    first.run_id = other;
+    let first = with(&base, layout::key(&c, id.dek, 1), signed(&first, &other_key, |_| {}));
+    vec![
+        ("good-rewrapped".into(), "generation 2 by another run", rewrapped),
+        ("bad-key-usurped".into(), "generation 2 commits to another key", usurped),
+        ("bad-key-not-its-run".into(), "generation 1 by another run", first),
+    ]
+}
