@@ -17,6 +17,6 @@ pub use error::PipelineError;
 pub use level::Level;
 pub use open::{Accept, Finding, OnBad, Opened, Volumes, open_volumes};
 pub use progress::Progress;
-pub use repository::{Found, Repository};
+pub use repository::{Found, PURPOSE as KEY_PURPOSE, Repository};
 pub use run::{Run, RunRequest};
 pub use seal::{Inspect, SealRequest, Sealed, seal_stream};

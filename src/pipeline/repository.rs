@@ -25,7 +25,7 @@ use crate::{
 /// Requests in flight while listing.
 const PARALLEL: usize = 8;
 /// What a DEK of a backup is for, in the KMS context.
-pub(super) const PURPOSE: &str = "backup";
+pub const PURPOSE: &str = "backup";
 
 /// A record that its run signs.
 pub(super) trait SignedByRun: Payload {
@@ -218,12 +218,15 @@ impl Repository {
         };
         let bad = |e| PipelineError::format(&object, &e);
         let opened = Envelope::decode::<RunRecord>(&bytes).map_err(bad)?;
-        self.trust.verify(&opened.signed, &opened.signature).map_err(|_| {
+        let signer = self.trust.verify(&opened.signed, &opened.signature).map_err(|_| {
             PipelineError::integrity(
                 &object,
                 format!("no trusted signer signed it (it names {})", printable(&opened.keyid)),
             )
         })?;
+        if signer != opened.keyid {
+            return Err(PipelineError::integrity(object, "it names another signer than signed it"));
+        }
         let record: RunRecord = opened.document().map_err(bad)?;
         if record.run_id != id {
             return Err(PipelineError::integrity(object, "it is the record of another run"));
@@ -257,6 +260,9 @@ impl Repository {
         let run = self.run(record.run_id()).await?;
         verify(&run.public_key.0, &opened.signed, &opened.signature)
             .map_err(|e| PipelineError::integrity(&object, e))?;
+        if opened.keyid != run.run_id.to_string() {
+            return Err(PipelineError::integrity(object, "it names another key than signed it"));
+        }
         if run.cluster_uuid != record.cluster() {
             return Err(PipelineError::integrity(
                 object,
