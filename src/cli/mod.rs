@@ -7,6 +7,7 @@ mod log;
 mod output;
 mod progress;
 mod run;
+mod termination;
 mod wire;
 
 use std::process::ExitCode;
