@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::doctor::DoctorArgs;
 use crate::{
     model::{BackupId, ClusterName},
     pipeline::{AuditHead, Level},
@@ -103,6 +104,8 @@ pub(super) enum Command {
     Show(ShowArgs),
     /// Check that everything stored is as it was written: every chunk, every hash, the audit chain
     Verify(VerifyArgs),
+    /// Check from here whether backups and restores would work, and say what to do
+    Doctor(Box<DoctorArgs>),
     /// Make local keys
     #[command(subcommand)]
     Keys(KeysCommand),

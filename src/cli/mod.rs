@@ -1,11 +1,13 @@
 //! Arguments, wiring, exit codes, logging, progress.
 
 mod args;
+mod doctor;
 mod exit;
 mod log;
 mod output;
 mod progress;
 mod run;
+mod termination;
 mod wire;
 
 use std::process::ExitCode;

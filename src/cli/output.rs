@@ -1,10 +1,10 @@
-//! What people and scripts see: one result on standard output, and the termination message.
+//! What people and scripts see: one result on standard output.
 
-use std::{fmt::Write as _, io::Write as _, path::Path};
+use std::{fmt::Write as _, io::Write as _};
 
 use serde::Serialize;
 
-use super::{args::Format, exit::Exit};
+use super::{args::Format, exit::Exit, termination};
 use crate::{
     jobs::{
         BackupSummary, JobError, Position,
@@ -16,11 +16,6 @@ use crate::{
     },
     model::{ByteSize, ProofKind},
 };
-
-/// Where Kubernetes looks for a container's last words.
-const TERMINATION_LOG: &str = "/dev/termination-log";
-/// The termination message's limit, in bytes.
-const TERMINATION_LIMIT: usize = 2048;
 
 /// A result in plain sentences.
 pub(super) trait Text {
@@ -34,7 +29,7 @@ pub(super) fn success<R: Serialize + Text>(format: Format, result: &R) {
         Format::Json => print(&pretty(&json)),
         Format::Text => print(result.text().trim_end()),
     }
-    terminate(json);
+    termination::write(json);
 }
 
 /// Prints a failure: a sentence or log line on standard error, and with JSON a document, too.
@@ -52,7 +47,7 @@ pub(super) fn failure(format: Format, exit: Exit, error: &JobError) {
     if format == Format::Json {
         print(&pretty(&json));
     }
-    terminate(json);
+    termination::write(json);
 }
 
 fn pretty(json: &serde_json::Value) -> String {
@@ -62,49 +57,6 @@ fn pretty(json: &serde_json::Value) -> String {
 fn print(text: &str) {
     // A closed pipe is the reader's choice, not a failure of the job.
     let _ = writeln!(std::io::stdout(), "{text}");
-}
-
-/// Leaves the result where Kubernetes picks it up, cut to its limit field by field.
-fn terminate(mut json: serde_json::Value) {
-    if !Path::new(TERMINATION_LOG).exists() {
-        return;
-    }
-    shrink(&mut json);
-    let text = serde_json::to_string(&json).unwrap_or_default();
-    if let Err(error) = std::fs::write(TERMINATION_LOG, text) {
-        tracing::warn!(%error, "cannot write the termination message");
-    }
-}
-
-/// Shortens the longest strings until the document fits; a long GTID set becomes its hash.
-fn shrink(json: &mut serde_json::Value) {
-    use sha2::{Digest, Sha256};
-    if let Some(object) = json.as_object_mut() {
-        object.remove("manifest");
-        if let Some(set) = object.get_mut("gtid_set")
-            && let Some(text) = set.as_str().filter(|text| text.len() > 200)
-        {
-            *set = format!("sha256:{}", hex::encode(Sha256::digest(text))).into();
-        }
-        for limit in [1000, 500, 200, 80] {
-            if serde_json::to_string(object).is_ok_and(|text| text.len() <= TERMINATION_LIMIT) {
-                return;
-            }
-            for value in object.values_mut() {
-                match value {
-                    serde_json::Value::String(text) if text.len() > limit => {
-                        *value =
-                            text.chars().take(limit).chain("…".chars()).collect::<String>().into();
-                    }
-                    serde_json::Value::Array(items) if items.len() > 4 => items.truncate(4),
-                    _ => {}
-                }
-            }
-        }
-        if serde_json::to_string(object).map_or(true, |text| text.len() > TERMINATION_LIMIT) {
-            object.retain(|_, value| !value.is_object() && !value.is_array());
-        }
-    }
 }
 
 impl Text for BackupResult {

@@ -9,6 +9,7 @@ use super::{
     args::{
         BackupArgs, Cli, Command, Engine, Format, Global, KeysCommand, RestoreArgs, VerifyArgs,
     },
+    doctor,
     exit::Exit,
     output::{self, Text},
     progress, wire,
@@ -68,6 +69,16 @@ async fn dispatch(
             let code =
                 if result.status == "ok" { ExitCode::SUCCESS } else { Exit::Integrity.into() };
             output::success(format, &result);
+            Ok(code)
+        }
+        Command::Doctor(args) => {
+            let checks = doctor::run(global, &args).await;
+            let code = if jobs::doctor::is_well(&checks.0) {
+                ExitCode::SUCCESS
+            } else {
+                Exit::Preflight.into()
+            };
+            output::success(format, &checks);
             Ok(code)
         }
         Command::Keys(KeysCommand::New { symmetric }) => {

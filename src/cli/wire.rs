@@ -17,7 +17,7 @@ use crate::{
     jobs::{JobError, keys},
     mysql::{ConnectOptions, Endpoint, Tls},
     pipeline::{PipelineError, Repository, verify_chain},
-    store::{self, StoreOptions},
+    store::{self, Store, StoreOptions},
 };
 
 fn missing(flag: &str, example: &str) -> JobError {
@@ -31,9 +31,14 @@ fn missing(flag: &str, example: &str) -> JobError {
 impl Global {
     /// The repository, with the eyes of whoever `--trust` names.
     pub(super) async fn repository(&self) -> Result<Arc<Repository>, JobError> {
-        let url = self.repo.as_deref().ok_or_else(|| missing("--repo", "s3://BUCKET/PREFIX"))?;
         let cluster = self.cluster.clone().ok_or_else(|| missing("--cluster", "NAME"))?;
-        let trust = self.trust()?;
+        let trust = self.trusted()?;
+        Ok(Arc::new(Repository::new(self.open_store().await?, cluster, trust)))
+    }
+
+    /// The object store alone.
+    pub(super) async fn open_store(&self) -> Result<Arc<dyn Store>, JobError> {
+        let url = self.repo.as_deref().ok_or_else(|| missing("--repo", "s3://BUCKET/PREFIX"))?;
         let options = StoreOptions {
             endpoint: self.store.store_endpoint.clone(),
             region: self.store.store_region.clone(),
@@ -41,8 +46,7 @@ impl Global {
             ca_file: self.store.store_ca.clone(),
             ..StoreOptions::default()
         };
-        let store = store::open(url, &options).await.map_err(PipelineError::from)?;
-        Ok(Arc::new(Repository::new(store, cluster, trust)))
+        Ok(store::open(url, &options).await.map_err(PipelineError::from)?)
     }
 
     /// Refuses a repository that was rolled back behind `--at-least`.
@@ -89,7 +93,13 @@ impl Global {
         Ok(Box::new(signer))
     }
 
-    fn trust(&self) -> Result<Trust, JobError> {
+    /// Where the signer lies when none is named.
+    pub(super) fn default_signer(&self) -> Option<PathBuf> {
+        Some(keys::beside(&self.kek_base().ok()?, "signer"))
+    }
+
+    /// Whom to believe; by default the file beside a local KEK says it.
+    pub(super) fn trusted(&self) -> Result<Trust, JobError> {
         let path = match (&self.trust, &self.kek) {
             (Some(path), _) => path.clone(),
             (None, Some(_)) => keys::beside(&self.kek_base()?, "trust"),

@@ -143,11 +143,16 @@ impl KeyFile {
         let malformed =
             |why: &str| KeyFileError::Malformed { path: path.to_owned(), why: why.to_owned() };
         let file = fs::File::open(path).map_err(io)?;
-        let mode = file.metadata().map_err(io)?.mode() & 0o7777;
+        let meta = file.metadata().map_err(io)?;
+        let mode = meta.mode() & 0o7777;
         let mut text = Zeroizing::new(String::new());
         file.take(64 << 10).read_to_string(&mut text).map_err(io)?;
         let key = Self::parse(&text).map_err(|why| malformed(&why))?;
-        if key.secret.is_some() && mode & 0o077 != 0 {
+        // Kubernetes mounts a Secret as root's, readable by the pod's group alone (fsGroup): there
+        // the group is how its reader is let in, and the file cannot be made stricter.
+        let by_group =
+            meta.uid() == 0 && !rustix::process::geteuid().is_root() && mode & 0o037 == 0;
+        if key.secret.is_some() && mode & 0o077 != 0 && !by_group {
             return Err(KeyFileError::Permissions { path: path.to_owned(), mode });
         }
         Ok(key)

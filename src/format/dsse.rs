@@ -67,8 +67,12 @@ impl Envelope {
                 sig: STANDARD.encode(signature),
             }],
         };
-        let mut bytes = serde_json::to_vec(&envelope)
-            .map_err(|e| FormatError::damaged(P::WHAT, e.to_string()))?;
+        envelope.encode::<P>()
+    }
+
+    fn encode<P: Payload>(&self) -> Result<Vec<u8>, FormatError> {
+        let mut bytes =
+            serde_json::to_vec(self).map_err(|e| FormatError::damaged(P::WHAT, e.to_string()))?;
         bytes.push(b'\n');
         Ok(bytes)
     }
@@ -80,6 +84,11 @@ impl Envelope {
     pub fn decode<P: Payload>(bytes: &[u8]) -> Result<Opened, FormatError> {
         let not_ours = |why: String| FormatError::NotOurs { what: P::WHAT, why };
         let envelope: Self = serde_json::from_slice(bytes).map_err(|e| not_ours(e.to_string()))?;
+        // There is one way to write an envelope: what is around the signed payload must not
+        // change unseen either (white space, escapes, the order of fields).
+        if envelope.encode::<P>()? != bytes {
+            return Err(FormatError::damaged(P::WHAT, "it is not written as Backstay writes it"));
+        }
         if envelope.payload_type != P::TYPE {
             let found: String = envelope.payload_type.chars().take(80).collect();
             return Err(not_ours(format!("its type is `{found}`, not `{}`", P::TYPE)));
@@ -105,7 +114,8 @@ pub struct Opened {
     pub signed: Vec<u8>,
     /// The signature.
     pub signature: Vec<u8>,
-    /// The name of the key that is said to have signed; a hint, and no more.
+    /// The name of the key that is said to have signed. It is not signed: whoever believes the
+    /// signature checks that this is the name of the key that made it.
     pub keyid: String,
 }
 
@@ -176,6 +186,23 @@ mod tests {
             (signed.as_slice(), &b"sig"[..])
         );
         assert_eq!(opened.document::<Sample>().unwrap(), sample);
+    }
+
+    #[test]
+    fn there_is_one_way_to_write_an_envelope() {
+        let stored = Envelope::seal::<Sample>(br#"{"version":1,"name":"a"}"#, "key", b"s").unwrap();
+        assert!(Envelope::decode::<Sample>(&stored).is_ok());
+        let text = String::from_utf8(stored.clone()).unwrap();
+        for other in [
+            text.trim_end().to_owned(),
+            text.replace('\n', " "),
+            text.replace("{\"payloadType", "{ \"payloadType"),
+            text.replace("\"key\"", "\"\\u006bey\""),
+            format!("{text}\n"),
+        ] {
+            assert_ne!(other, text);
+            assert!(Envelope::decode::<Sample>(other.as_bytes()).is_err(), "{other}");
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! nothing, and returns a result that is a versioned JSON object.
 
 pub mod backup;
+mod choose;
+pub mod doctor;
 mod error;
 pub mod keys;
 pub mod list;
@@ -11,12 +13,13 @@ pub mod show;
 mod temp_server;
 pub mod verify;
 
+use choose::choose;
 pub use error::JobError;
 
 use crate::{
     format::Manifest,
     model::{BackupId, BinlogPosition, EngineKind, Flavor, ProofKind, Timestamp},
-    pipeline::{Found, PipelineError, Repository},
+    pipeline::PipelineError,
 };
 
 /// What `list` and `show` tell of a backup.
@@ -95,28 +98,5 @@ impl BackupSummary {
             gtid_set: server.and_then(|s| s.gtid_set.as_ref()).map(ToString::to_string),
             position: server.and_then(|s| s.position.clone()).into(),
         }
-    }
-}
-
-/// The manifest of the backup that was asked for, or of the newest one.
-async fn choose(
-    repository: &Repository,
-    id: Option<&BackupId>,
-) -> Result<Found<Manifest>, JobError> {
-    let url = repository.url();
-    match id {
-        Some(id) => repository.manifest(id).await?.ok_or_else(|| {
-            JobError::target(
-                format!("{url} has no complete backup {id}"),
-                "run `backstay list` to see what there is",
-            )
-        }),
-        None => match repository.backups().await?.into_iter().next() {
-            Some((_, found)) => Ok(found?),
-            None => Err(JobError::target(
-                format!("{url} has no complete backup"),
-                "check --repo and --cluster, or take a backup first",
-            )),
-        },
     }
 }

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
 
-use super::JobError;
+use super::{
+    JobError,
+    choose::{COMMITTED, contradiction},
+};
 use crate::{
     crypto::kms::Kms,
-    format::{Manifest, VolumeRecord, layout},
+    format::{AuditRecord, Manifest, VolumeRecord, layout},
     model::{BackupId, Sha256Digest},
     mysql::xbstream::{Dialect, Validator},
     pipeline::{
-        Accept, AuditHead, Finding, OnBad, PipelineError, Progress, Repository, Volumes,
+        Accept, AuditHead, Finding, Found, OnBad, PipelineError, Progress, Repository, Volumes,
         budget::{Budget, GROUP_BYTES},
         open_volumes, verify_chain,
     },
@@ -110,21 +113,7 @@ pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verif
     let (records, head, chain) = verify_chain(repository, request.at_least).await?;
     let mut findings: Vec<Problem> = chain.into_iter().map(Into::into).collect();
     let mut listed = repository.backups().await?;
-    for record in records.iter().filter(|record| record.action == "backup-committed") {
-        let object = format!("{}/backups/{}/manifest.json", repository.cluster(), record.subject);
-        let same = listed.iter().find(|(id, _)| id.as_str() == record.subject);
-        let why = match same {
-            None => Some(
-                "the audit chain says that this backup was committed, and its manifest is missing"
-                    .to_owned(),
-            ),
-            Some((_, Ok(found))) if found.sha256 != record.record_sha256 => {
-                Some("it is not the manifest that the audit chain says was committed".to_owned())
-            }
-            Some(_) => None,
-        };
-        findings.extend(why.map(|why| Problem { object, chunk: None, why }));
-    }
+    findings.extend(against_chain(repository, &records, &listed));
     if let Some(wanted) = &request.id {
         listed.retain(|(id, _)| id == wanted);
         if listed.is_empty() {
@@ -163,6 +152,42 @@ pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verif
         findings,
         audit_head: head.to_string(),
     })
+}
+
+/// Holds the backups and the audit chain against each other.
+fn against_chain(
+    repository: &Repository,
+    records: &[AuditRecord],
+    listed: &[(BackupId, Result<Found<Manifest>, PipelineError>)],
+) -> Vec<Problem> {
+    let mut findings = Vec::new();
+    let mut note = |id: &BackupId, why: String| {
+        let object = layout::manifest(repository.cluster(), id);
+        findings.push(Problem { object, chunk: None, why });
+    };
+    let committed = || records.iter().filter(|record| record.action == COMMITTED);
+    for id in committed().filter_map(|record| record.subject.parse::<BackupId>().ok()) {
+        if listed.iter().all(|(listed, _)| *listed != id) {
+            note(&id, contradiction(records, &id, None).unwrap_or_default());
+        }
+    }
+    for (id, found) in listed {
+        let Ok(found) = found else { continue };
+        if let Some(why) = contradiction(records, id, Some(found)) {
+            note(id, why);
+        } else if committed().all(|record| record.subject != id.as_str()) {
+            // Whoever removes the newest records of the chain leaves this behind; so does a job
+            // that was killed in the instant after its commit.
+            note(
+                id,
+                format!(
+                    "no audit record speaks of it: the record was removed, or the job was killed \
+                     right after its commit; then `backstay backup --id {id}` makes up for it"
+                ),
+            );
+        }
+    }
+    findings
 }
 
 fn status(ok: bool) -> &'static str {

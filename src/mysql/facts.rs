@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use crate::model::{BinlogPosition, Flavor, GtidSet, ServerFacts};
+use crate::model::{BinlogPosition, Flavor, GtidSet, ServerFacts, Timestamp};
 
 use super::{
     MysqlError,
@@ -72,6 +72,19 @@ impl Server {
     /// When the server does not say.
     pub async fn basedir(&mut self) -> Result<PathBuf, MysqlError> {
         self.path_setting("basedir").await
+    }
+
+    /// The server's clock.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn utc_now(&mut self) -> Result<Timestamp, MysqlError> {
+        let sql = "SELECT CAST(UTC_TIMESTAMP(6) AS CHAR)";
+        let rows = self.rows("asking for the server's time", sql).await?;
+        let said = rows.first().map(|row| text_at(row, 0)).unwrap_or_default();
+        format!("{}Z", said.replace(' ', "T"))
+            .parse()
+            .map_err(|_| MysqlError::unexpected("the server's time", format!("`{said}`")))
     }
 
     async fn path_setting(&mut self, name: &str) -> Result<PathBuf, MysqlError> {

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
@@ -20,6 +21,8 @@ const GROUPS: [&str; 3] = ["client", "xtrabackup", "mariadb-backup"];
 #[derive(Debug)]
 pub struct OptionFile {
     path: PathBuf,
+    /// Held while it is in use: a file that nobody holds was left by a job that was killed.
+    _held: fs::File,
 }
 
 impl OptionFile {
@@ -46,6 +49,7 @@ impl OptionFile {
     }
 
     fn create(folder: &Path, text: &str) -> Result<Self, MysqlError> {
+        remove_left_behind(folder);
         let mut random = [0; 12];
         let path = getrandom::fill(&mut random)
             .map(|()| folder.join(format!("backstay-{}.cnf", hex::encode(random))));
@@ -61,9 +65,32 @@ impl OptionFile {
             .mode(0o600)
             .open(&path)
             .map_err(|e| failed(&path, e))?;
-        let written = Self { path }; // from here on it is removed, whatever happens
+        // A sweeper may take the file between its creation and this lock; the engine then says so.
+        let held = file.try_clone().map_err(|e| failed(&path, e))?;
+        let locked = rustix::fs::flock(&held, FlockOperation::NonBlockingLockExclusive);
+        let written = Self { path, _held: held }; // from here on it is removed, whatever happens
+        locked.map_err(|e| failed(&written.path, e.into()))?;
         file.write_all(text.as_bytes()).map_err(|e| failed(&written.path, e))?;
         Ok(written)
+    }
+}
+
+/// Removes option files of jobs that were killed before they could: SIGKILL leaves no time.
+/// What belongs to others, or is in use, is left alone.
+fn remove_left_behind(folder: &Path) {
+    let Ok(list) = fs::read_dir(folder) else { return };
+    for path in list.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !(name.starts_with("backstay-") && name.ends_with(".cnf")) {
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        if let Ok(file) = rustix::fs::open(&path, flags, Mode::empty())
+            && rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+            && fs::remove_file(&path).is_ok()
+        {
+            tracing::info!(path = %path.display(), "removed an option file that a killed job had left behind");
+        }
     }
 }
 
@@ -176,6 +203,17 @@ mod tests {
             password: Some(password.to_owned().into()),
             tls: super::super::Tls::default(),
         }
+    }
+
+    #[test]
+    fn what_a_killed_job_left_behind_is_removed_and_what_is_in_use_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let dead = dir.path().join("backstay-00.cnf");
+        fs::write(&dead, "password").unwrap();
+        let alive = OptionFile::create(dir.path(), "[client]\n").unwrap();
+        assert!(!dead.exists());
+        let second = OptionFile::create(dir.path(), "[client]\n").unwrap();
+        assert!(alive.path().exists() && second.path().exists());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What a DEK of a backup is for, in the KMS context.
-pub(super) const PURPOSE: &str = "backup";
+pub const PURPOSE: &str = "backup";
 
 impl Repository {
     /// The DEK of a backup, unwrapped by this KEK.
@@ -23,21 +23,27 @@ impl Repository {
     pub async fn dek(&self, dek: DekId, kms: &dyn Kms) -> Result<Dek, PipelineError> {
         let folder = layout::key_folder(self.cluster(), dek);
         let listed: Vec<_> = self.store().list(&folder, None).try_collect().await?;
-        let Some(newest) = listed.last() else {
-            return Err(PipelineError::integrity(folder, "the DEK has no key record"));
-        };
-        let object = newest.key.to_string();
-        let found = self.record_of_cluster::<KeyRecord>(object.clone()).await?;
-        let Some(Found { record, .. }) = found else {
-            return Err(PipelineError::integrity(object, "it is missing"));
-        };
-        if record.dek_id != dek || layout::key(self.cluster(), dek, record.generation) != object {
-            return Err(PipelineError::integrity(
-                object,
-                "it is the record of another DEK or generation",
-            ));
+        // An intruder who may write could add junk as the newest generation: the newest that is
+        // believed counts, and what is not is told.
+        let mut refused = None;
+        let mut believed = None;
+        for object in listed.iter().rev().map(|info| info.key.to_string()) {
+            match self.generation(dek, &object).await {
+                Ok(record) => {
+                    believed = Some((object, record));
+                    break;
+                }
+                Err(error @ PipelineError::Integrity { .. }) => {
+                    tracing::warn!(%error, "a key record is not believed; an older one is tried");
+                    refused.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        self.check_origin(&record, &object).await?;
+        let Some((object, record)) = believed else {
+            return Err(refused
+                .unwrap_or_else(|| PipelineError::integrity(folder, "the DEK has no key record")));
+        };
         let context = KeyContext { cluster: record.cluster_uuid, dek, purpose: PURPOSE };
         let Some(wrapped) = record.wraps.iter().find(|wrap| wrap.kek == kms.name()) else {
             let found =
@@ -52,6 +58,20 @@ impl Repository {
             ));
         }
         Ok(key)
+    }
+
+    /// One generation of a DEK's record, believed.
+    async fn generation(&self, dek: DekId, object: &str) -> Result<KeyRecord, PipelineError> {
+        let found = self.record_of_cluster::<KeyRecord>(object.to_owned()).await?;
+        let Some(Found { record, .. }) = found else {
+            return Err(PipelineError::integrity(object, "it is missing"));
+        };
+        if record.dek_id != dek || layout::key(self.cluster(), dek, record.generation) != object {
+            let why = "it is the record of another DEK or generation";
+            return Err(PipelineError::integrity(object, why));
+        }
+        self.check_origin(&record, object).await?;
+        Ok(record)
     }
 
     /// A DEK is the one that its own run committed to in generation 1. Without this any other

@@ -15,6 +15,7 @@ mod seal;
 pub use audit::{AuditHead, append as append_audit, verify_chain};
 pub use commit::{Commit, Committed, Ending, commit};
 pub use error::PipelineError;
+pub use keys::PURPOSE as KEY_PURPOSE;
 pub use level::Level;
 pub use open::{Accept, Finding, OnBad, Opened, Volumes, open_volumes};
 pub use progress::Progress;

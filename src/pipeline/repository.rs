@@ -174,12 +174,15 @@ impl Repository {
         };
         let bad = |e| PipelineError::format(&object, &e);
         let opened = Envelope::decode::<RunRecord>(&bytes).map_err(bad)?;
-        self.trust.verify(&opened.signed, &opened.signature).map_err(|_| {
+        let signer = self.trust.verify(&opened.signed, &opened.signature).map_err(|_| {
             PipelineError::integrity(
                 &object,
                 format!("no trusted signer signed it (it names {})", printable(&opened.keyid)),
             )
         })?;
+        if signer != opened.keyid {
+            return Err(PipelineError::integrity(object, "it names another signer than signed it"));
+        }
         let record: RunRecord = opened.document().map_err(bad)?;
         if record.run_id != id {
             return Err(PipelineError::integrity(object, "it is the record of another run"));
@@ -194,10 +197,19 @@ impl Repository {
         object: String,
     ) -> Result<Option<Found<P>>, PipelineError> {
         let found = self.record::<P>(object.clone()).await?;
-        if let Some(Found { record, .. }) = &found
-            && self.uuid().await? != Some(record.cluster())
-        {
-            return Err(PipelineError::integrity(object, "it belongs to another cluster"));
+        if let Some(Found { record, .. }) = &found {
+            match self.uuid().await? {
+                Some(uuid) if uuid == record.cluster() => {}
+                Some(_) => {
+                    return Err(PipelineError::integrity(object, "it belongs to another cluster"));
+                }
+                None => {
+                    return Err(PipelineError::integrity(
+                        layout::cluster(&self.cluster),
+                        "it is missing",
+                    ));
+                }
+            }
         }
         Ok(found)
     }
@@ -213,6 +225,9 @@ impl Repository {
         let run = self.run(record.run_id()).await?;
         verify(&run.public_key.0, &opened.signed, &opened.signature)
             .map_err(|e| PipelineError::integrity(&object, e))?;
+        if opened.keyid != run.run_id.to_string() {
+            return Err(PipelineError::integrity(object, "it names another key than signed it"));
+        }
         if run.cluster_uuid != record.cluster() {
             return Err(PipelineError::integrity(
                 object,

@@ -70,6 +70,9 @@ impl Run {
         )
         .await?;
         let known = repository.uuid().await?;
+        if known.is_none() {
+            refuse_headless(&repository).await?;
+        }
         let cluster = match known {
             Some(uuid) => uuid,
             None => ClusterUuid::from_bytes(crypto::random()?),
@@ -149,5 +152,22 @@ impl Run {
             Err(error) if error.kind == StoreErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// A folder with backups and without a cluster record has lost it; a new one would make strangers
+/// of them all. Runs alone prove nothing: the first run's record comes before the cluster's.
+async fn refuse_headless(repository: &Repository) -> Result<(), PipelineError> {
+    let folder = format!("{}/", repository.cluster());
+    let there = repository.store().list_folders(&folder).await?;
+    match there.iter().find(|name| matches!(name.as_str(), "audit" | "backups" | "keys")) {
+        // A quicker first run may have created the cluster between the two looks.
+        Some(name) if repository.uuid().await?.is_none() => Err(PipelineError::integrity(
+            layout::cluster(repository.cluster()),
+            format!(
+                "it is missing, and {folder}{name}/ is there: put it back from a copy, or choose another --cluster"
+            ),
+        )),
+        _ => Ok(()),
     }
 }

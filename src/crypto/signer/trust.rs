@@ -86,16 +86,13 @@ impl Trust {
         keyfile::create_private(path, text.as_bytes()).map_err(|e| wrong(e.to_string()))
     }
 
-    /// Whether one of these signers signed the message. The names in envelopes are not believed.
+    /// Which of these signers signed the message. The names in envelopes are not believed.
     ///
     /// # Errors
     /// When none did.
-    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
-        if self.0.iter().any(|(_, key)| verify(key, message, signature).is_ok()) {
-            Ok(())
-        } else {
-            Err(CryptoError::BadSignature)
-        }
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<&str, CryptoError> {
+        let signer = self.0.iter().find(|(_, key)| verify(key, message, signature).is_ok());
+        signer.map(|(id, _)| id.as_str()).ok_or(CryptoError::BadSignature)
     }
 }
 

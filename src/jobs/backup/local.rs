@@ -9,7 +9,7 @@ use std::{
 use super::source::{End, Prepared as AnySource, Stream};
 use crate::{
     jobs::{JobError, scratch::Scratch},
-    model::{EngineKind, ServerFacts},
+    model::{EngineKind, ServerFacts, ServerVersion},
     mysql::{
         ConnectOptions, OptionFile, Server,
         engines::{self, Engine},
@@ -44,16 +44,7 @@ pub(super) async fn prepare(
             "the server's binary log is off: this backup has no position, and nothing can be replayed on it"
         );
     }
-    let kind = match wanted {
-        Some(kind) => kind,
-        None => match engines::choose(server.version()) {
-            EngineKind::Xtrabackup if engines::discover(EngineKind::Xtrabackup, None).is_err() => {
-                tracing::info!("xtrabackup is not installed; the server's clone plugin is used");
-                EngineKind::Clone
-            }
-            kind => kind,
-        },
-    };
+    let kind = kind_for(wanted, server.version());
     if kind == EngineKind::Clone {
         let prepared = super::clone::prepare(server, facts, connect, scratch).await?;
         return Ok(AnySource::Clone(Box::new(prepared)));
@@ -71,6 +62,20 @@ pub(super) async fn prepare(
         datadir: datadir.map(Path::to_owned),
         scratch,
     })))
+}
+
+/// The engine that was asked for, or the one that fits the server and is here.
+pub(in crate::jobs) fn kind_for(wanted: Option<EngineKind>, server: &ServerVersion) -> EngineKind {
+    if let Some(kind) = wanted {
+        return kind;
+    }
+    match engines::choose(server) {
+        EngineKind::Xtrabackup if engines::discover(EngineKind::Xtrabackup, None).is_err() => {
+            tracing::info!("xtrabackup is not installed; the server's clone plugin is used");
+            EngineKind::Clone
+        }
+        kind => kind,
+    }
 }
 
 /// The engine's program and its version.

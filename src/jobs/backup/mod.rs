@@ -11,10 +11,10 @@ use std::{path::PathBuf, sync::Arc};
 use serde::Serialize;
 
 pub use https::HttpsSource;
-pub(super) use local::find as find_engine;
+pub(super) use local::{find as find_engine, kind_for as engine_for};
 use source::Stream;
 
-use super::{JobError, Position};
+use super::{JobError, Position, choose::COMMITTED};
 use crate::{
     crypto::{self, kms::Kms, signer::Signer},
     format::{EngineRecord, Manifest, Payload, Role, RunIdentity, SourceRecord, layout},
@@ -31,9 +31,6 @@ use crate::{
     },
     store::Key,
 };
-
-/// The act, as the audit chain names it.
-const COMMITTED: &str = "backup-committed";
 
 /// No attempt that is alive leaves an upload untouched for a day.
 const ABANDONED_MICROSECONDS: i64 = 24 * 3600 * 1_000_000;

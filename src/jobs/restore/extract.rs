@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use super::{Request, place::Place};
 use crate::{
-    crypto::Dek,
+    crypto::{Dek, kms::Kms},
     format::Manifest,
-    jobs::{JobError, verify::volumes},
+    jobs::{JobError, choose, verify::volumes},
+    model::BackupId,
     mysql::xbstream::{Dialect, Extractor, SyncPolicy},
-    pipeline::{Accept, OnBad, PipelineError, Volumes, budget::Budget, open_volumes},
+    pipeline::{
+        Accept, OnBad, PipelineError, Progress, Repository, Volumes, budget::Budget, open_volumes,
+    },
 };
 
 /// The extractor, at the end of the pipeline.
@@ -21,37 +24,75 @@ impl Accept for Files {
     }
 }
 
-/// Extracts the whole backup into the place's stage.
-pub(super) async fn run(
-    request: &Request,
-    manifest: &Manifest,
+/// A backup that is believed, and the key to it.
+#[derive(Debug)]
+pub struct Chosen {
+    /// Its manifest.
+    pub manifest: Manifest,
     dek: Dek,
-    place: &Place,
-) -> Result<(), JobError> {
-    request.progress.expect(manifest.bytes_read);
+}
+
+impl Chosen {
+    /// The backup that was asked for, or the newest one.
+    ///
+    /// # Errors
+    /// When it is not there, not believed, or the KEK does not open its key.
+    pub async fn find(
+        repository: &Repository,
+        kms: &dyn Kms,
+        id: Option<&BackupId>,
+    ) -> Result<Self, JobError> {
+        let manifest = choose(repository, id).await?.record;
+        let dek = repository.dek(manifest.dek_id, kms).await?;
+        Ok(Self { manifest, dek })
+    }
+
+    /// Hands the whole stream to the acceptor, in order. No byte of a bad chunk reaches it.
+    ///
+    /// # Errors
+    /// The first thing that is not as it was written, or that fails.
+    pub async fn read<A: Accept>(
+        &self,
+        repository: &Repository,
+        acceptor: A,
+        progress: &Arc<Progress>,
+    ) -> Result<A, JobError> {
+        let manifest = &self.manifest;
+        progress.expect(manifest.bytes_read);
+        let opening = Volumes {
+            cluster: manifest.cluster_uuid,
+            run: manifest.run_id,
+            dek_id: manifest.dek_id,
+            dek: self.dek.clone(),
+            volumes: volumes(repository, manifest)?,
+            budget: Budget::here(),
+            progress: Arc::clone(progress),
+        };
+        let store = Arc::clone(repository.store());
+        let opened = open_volumes(store, opening, acceptor, OnBad::Stop).await?;
+        if opened.plain_bytes == manifest.bytes_read {
+            return Ok(opened.acceptor);
+        }
+        Err(JobError::integrity(
+            format!("{} bytes came out", opened.plain_bytes),
+            format!("the manifest says {}; run `backstay verify`", manifest.bytes_read),
+        ))
+    }
+}
+
+/// Extracts the whole backup into the place's stage.
+pub(super) async fn run(request: &Request, chosen: &Chosen, place: &Place) -> Result<(), JobError> {
+    let manifest = &chosen.manifest;
     let dialect = Dialect::of(manifest.engine.kind);
     let stage =
         Extractor::new(dialect, place.stage(), SyncPolicy::Never).map_err(PipelineError::from)?;
-    let opening = Volumes {
-        cluster: manifest.cluster_uuid,
-        run: manifest.run_id,
-        dek_id: manifest.dek_id,
-        dek,
-        volumes: volumes(&request.repository, manifest)?,
-        budget: Budget::here(),
-        progress: Arc::clone(&request.progress),
-    };
-    let store = Arc::clone(request.repository.store());
-    let opened = open_volumes(store, opening, Files(stage), OnBad::Stop).await?;
-    let whole = opened.acceptor.0.finish().map_err(|e| PipelineError::Accept(Box::new(e)))?;
-    if opened.plain_bytes != manifest.bytes_read || whole.files() != manifest.files {
-        return Err(JobError::integrity(
-            format!("{} bytes and {} files came out", opened.plain_bytes, whole.files()),
-            format!(
-                "the manifest says {} and {}; run `backstay verify`",
-                manifest.bytes_read, manifest.files
-            ),
-        ));
+    let files = chosen.read(&request.repository, Files(stage), &request.progress).await?;
+    let whole = files.0.finish().map_err(|e| PipelineError::Accept(Box::new(e)))?;
+    if whole.files() == manifest.files {
+        return Ok(());
     }
-    Ok(())
+    Err(JobError::integrity(
+        format!("{} files came out", whole.files()),
+        format!("the manifest says {}; run `backstay verify`", manifest.files),
+    ))
 }

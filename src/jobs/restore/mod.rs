@@ -8,10 +8,12 @@ use std::{path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 
+pub use extract::Chosen;
 use place::{Owner, Place};
+pub(super) use place::{free_bytes, needed_bytes};
 pub use proof::{Proof, State};
 
-use super::{JobError, backup, choose, temp_server::Program};
+use super::{JobError, backup, temp_server::Program};
 use crate::{
     crypto::kms::Kms,
     format::Manifest,
@@ -69,9 +71,10 @@ pub struct RestoreResult {
 /// # Errors
 /// See [`JobError`]. A data directory that was not empty is left as it was.
 pub async fn run(request: Request) -> Result<RestoreResult, JobError> {
-    let manifest = choose(&request.repository, request.backup.as_ref()).await?.record;
+    let chosen = Chosen::find(&request.repository, &*request.kms, request.backup.as_ref()).await?;
+    let manifest = &chosen.manifest;
     let owner = Owner::find(request.owner.as_deref())?;
-    let facts = facts(&manifest)?;
+    let facts = facts(manifest)?;
     let program = match request.start {
         true => Some(Program::find(request.server.as_deref(), facts.flavor, &facts.version).await?),
         false => None,
@@ -80,10 +83,9 @@ pub async fn run(request: Request) -> Result<RestoreResult, JobError> {
         EngineKind::Clone => None,
         kind => Some(backup::find_engine(kind).await?),
     };
-    let dek = request.repository.dek(manifest.dek_id, &*request.kms).await?;
-    let place = Place::claim(&request.datadir, &manifest)?;
+    let place = Place::claim(&request.datadir, manifest)?;
     tracing::info!(backup_id = %manifest.backup_id, datadir = %request.datadir.display(), "restore begins");
-    extract::run(&request, &manifest, dek, &place).await?;
+    extract::run(&request, &chosen, &place).await?;
     let mut prepared = None;
     if let Some(engine) = engine {
         prepare(&engine, &place, &request.progress).await?;
@@ -93,7 +95,7 @@ pub async fn run(request: Request) -> Result<RestoreResult, JobError> {
     owner.give(&request.datadir)?;
     let proof = match program {
         Some(program) => {
-            Some(proof::run(&program, &request, &manifest, facts, prepared, &owner).await?)
+            Some(proof::run(&program, &request, manifest, facts, prepared, &owner).await?)
         }
         None => None,
     };

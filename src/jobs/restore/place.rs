@@ -151,11 +151,21 @@ fn is_binlog(name: &str, path: &Path) -> bool {
 }
 
 /// Extracting needs the files' bytes; preparing and the server's own start need some more.
+pub(in crate::jobs) fn needed_bytes(payload: u64) -> u64 {
+    payload.saturating_add(payload / 20).saturating_add(256 << 20)
+}
+
+/// Free bytes where this folder is, or will be.
+pub(in crate::jobs) fn free_bytes(folder: &Path) -> Result<u64, JobError> {
+    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    let stat = rustix::fs::statvfs(there)
+        .map_err(|e| JobError::io("ask for the free space of", there)(e.into()))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 fn check_space(datadir: &Path, manifest: &Manifest) -> Result<(), JobError> {
-    let stat = rustix::fs::statvfs(datadir)
-        .map_err(|e| JobError::io("ask for the free space of", datadir)(e.into()))?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let needed = manifest.payload_bytes + manifest.payload_bytes / 20 + (256 << 20);
+    let free = free_bytes(datadir)?;
+    let needed = needed_bytes(manifest.payload_bytes);
     if free < needed {
         return Err(JobError::preflight(
             format!(

@@ -1,0 +1,100 @@
+//! `doctor` on the command line: what was given, and how the answer is told.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    args::{Engine, Global, MysqlArgs},
+    output::Text,
+};
+use crate::jobs::{
+    JobError,
+    doctor::{self, Check, Part},
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  backstay doctor --mysql-socket /run/mysqld/mysqld.sock --mysql-user backup --mysql-password-file /run/secrets/pw
+  backstay doctor --repo s3://backups/mysql --cluster shop --kek file:/etc/backstay/kek --datadir /var/lib/mysql
+  backstay doctor --format json | jq '.[] | select(.status == \"fail\")'
+
+What is not given is not checked. Exit code 0 when nothing failed, 3 otherwise; warnings do not count.
+A probe of a few bytes is written below the cluster's folder, and removed where that is allowed.")]
+pub(super) struct DoctorArgs {
+    #[command(flatten)]
+    mysql: MysqlArgs,
+    /// What will make the backups
+    #[arg(long, env = "BACKSTAY_ENGINE", value_name = "ENGINE", default_value = "auto")]
+    engine: Engine,
+    /// The folder that a restore would fill; its free space is checked
+    #[arg(long, env = "BACKSTAY_DATADIR", value_name = "FOLDER")]
+    datadir: Option<PathBuf>,
+}
+
+/// An array in JSON, a line a check in text.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Checks(pub(super) Vec<Check>);
+
+impl Text for Checks {
+    fn text(&self) -> String {
+        let width = self.0.iter().map(|check| check.check.len()).max().unwrap_or_default();
+        let mut out = String::new();
+        for Check { check, status, detail, remedy, .. } in &self.0 {
+            let arrow = if remedy.is_empty() { "" } else { " → " };
+            let (status, detail) = (status.name(), detail.replace('\n', " "));
+            let _ = writeln!(out, "{status:11}  {check:width$}  {detail}{arrow}{remedy}");
+        }
+        let count = |status| self.0.iter().filter(|check| check.status == status).count();
+        let (fail, warn) = (count(doctor::Status::Fail), count(doctor::Status::Warn));
+        let _ = writeln!(out, "{} checks, {fail} failed, {warn} warned.", self.0.len());
+        out
+    }
+}
+
+/// What was given, with a part that cannot be used as a finding rather than an error.
+fn part<T>(given: bool, flag: &'static str, part: impl FnOnce() -> Result<T, JobError>) -> Part<T> {
+    if !given {
+        return Part::Missing(flag);
+    }
+    match part() {
+        Ok(part) => Part::Given(part),
+        Err(error) => Part::Bad(error.to_string()),
+    }
+}
+
+pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Checks {
+    let mysql = &args.mysql;
+    let store = match &global.repo {
+        None => Part::Missing("--repo"),
+        Some(_) => match global.open_store().await {
+            Ok(store) => Part::Given(store),
+            Err(error) => Part::Bad(error.to_string()),
+        },
+    };
+    let has_kek = global.kek.is_some();
+    // Readers have no signer, so that none lies beside their KEK is no fault.
+    let has_signer =
+        global.signer.is_some() || global.default_signer().is_some_and(|path| path.exists());
+    let request = doctor::Request {
+        database: part(
+            mysql.mysql_socket.is_some() || mysql.mysql_host.is_some(),
+            "--mysql-socket or --mysql-host",
+            || mysql.required(),
+        ),
+        engine: args.engine.kind(),
+        store,
+        cluster: match &global.cluster {
+            Some(cluster) => Part::Given(cluster.clone()),
+            None => Part::Missing("--cluster"),
+        },
+        kms: part(has_kek, "--kek", || global.kms()),
+        signer: part(has_signer, "--signer", || global.signer()),
+        trust: part(has_kek || global.trust.is_some(), "--trust", || global.trusted()),
+        datadir: args.datadir.clone(),
+    };
+    Checks(doctor::run(&request).await)
+}

@@ -1,0 +1,293 @@
+//! What the findings mean. Pure: everything was read before.
+
+use super::{Check, Status};
+use crate::{
+    crypto::{Dek, kms::KmsError},
+    jobs::restore::needed_bytes,
+    model::{ByteSize, TransportSecurity},
+    mysql::checks::{Finding, Level},
+    pipeline::budget::Budget,
+    store::{Honesty, StoreError, StoreErrorKind},
+};
+
+/// Clocks that are further apart make the times of backups and of transactions disagree.
+const SKEW_WARN: f64 = 2.0;
+/// Further apart than this, requests to object stores and KMSs are soon refused.
+const SKEW_FAIL: f64 = 60.0;
+
+/// A setting or a privilege.
+pub(super) fn finding(prefix: &str, found: &Finding) -> Check {
+    let status = match found.level {
+        Level::Ok => Status::Ok,
+        Level::Warn => Status::Warn,
+        Level::Fail => Status::Fail,
+    };
+    Check::new(format!("{prefix} {}", found.name), status, &found.value, &found.remedy)
+}
+
+/// How the connection to the database is protected.
+pub(super) fn transport(transport: TransportSecurity) -> Check {
+    let warn = |detail, remedy| Check::new("tls", Status::Warn, detail, remedy);
+    match transport {
+        TransportSecurity::Local => Check::ok("tls", "a local socket; nothing leaves the machine"),
+        TransportSecurity::TlsVerified => {
+            Check::ok("tls", "TLS, and the server's certificate is verified")
+        }
+        TransportSecurity::TlsUnverified => warn(
+            "TLS, and the server's certificate is not verified",
+            "give --mysql-tls verify-identity and --mysql-tls-ca: anybody could answer",
+        ),
+        TransportSecurity::Plain | TransportSecurity::Unknown => warn(
+            "TCP without TLS",
+            "give --mysql-tls verify-identity and --mysql-tls-ca, or use --mysql-socket",
+        ),
+    }
+}
+
+/// How far the server's clock is ahead of ours, in seconds, and how long the question took.
+pub(super) fn clock(ahead: f64, asked_for: f64) -> Check {
+    // The answer may have been made at any moment of the question.
+    let apart = (ahead.abs() - asked_for / 2.0).max(0.0);
+    let direction = if ahead < 0.0 { "behind" } else { "ahead" };
+    let detail = format!("the server's clock is {:.1} s {direction}", ahead.abs());
+    let remedy = "synchronise both clocks (NTP): times of backups and transactions disagree";
+    if apart > SKEW_FAIL {
+        Check::fail("clock", detail, remedy)
+    } else if apart > SKEW_WARN {
+        Check::new("clock", Status::Warn, detail, remedy)
+    } else {
+        Check::ok("clock", detail)
+    }
+}
+
+/// What the probe of the store has shown: whether it is there, honest, and what we may do.
+pub(super) fn probe(url: &str, probed: &Result<Honesty, StoreError>) -> Vec<Check> {
+    let (store, honesty, put, get, delete) = match probed {
+        Ok(honesty) => (
+            Check::ok("store", format!("{url} answers")),
+            Check::ok("store create-only", "it refuses to overwrite"),
+            Check::ok("store put", "allowed"),
+            Check::ok("store get", "allowed"),
+            // Both are as they should be: only `prune` needs to delete.
+            Check::ok(
+                "store delete",
+                if honesty.removed {
+                    "allowed; backups do not need it"
+                } else {
+                    "not allowed; backups do not need it"
+                },
+            ),
+        ),
+        Err(error) if error.kind == StoreErrorKind::Unsupported => (
+            Check::ok("store", format!("{url} answers")),
+            Check::fail("store create-only", error.to_string(), "use another store or bucket"),
+            Check::ok("store put", "allowed"),
+            unknown("store get"),
+            unknown("store delete"),
+        ),
+        Err(error) if error.kind == StoreErrorKind::Denied && error.operation != "get" => (
+            Check::ok("store", format!("{url} answers")),
+            unknown("store create-only"),
+            Check::fail("store put", error.to_string(), "grant this identity to put objects"),
+            unknown("store get"),
+            unknown("store delete"),
+        ),
+        // A refused overwrite is read back: this is what a writer without Get runs into.
+        Err(error)
+            if error.operation == "get"
+                || (error.kind == StoreErrorKind::Unclear && error.attempts > 0) =>
+        {
+            (
+                Check::ok("store", format!("{url} answers")),
+                unknown("store create-only"),
+                Check::ok("store put", "allowed"),
+                Check::fail("store get", error.to_string(), "grant this identity to get objects"),
+                unknown("store delete"),
+            )
+        }
+        Err(error) => (
+            Check::fail("store", error.to_string(), "check --repo, the network and credentials"),
+            unknown("store create-only"),
+            unknown("store put"),
+            unknown("store get"),
+            unknown("store delete"),
+        ),
+    };
+    vec![store, honesty, put, get, delete]
+}
+
+fn unknown(check: &str) -> Check {
+    Check::new(check, Status::NotChecked, "not checked: an earlier check failed", "")
+}
+
+/// The right to list.
+pub(super) fn list(listed: Result<(), StoreError>) -> Check {
+    match listed {
+        Ok(()) => Check::ok("store list", "allowed"),
+        Err(error) => {
+            Check::fail("store list", error.to_string(), "grant this identity to list objects")
+        }
+    }
+}
+
+/// A DEK that was wrapped, and what came out of the wrap.
+pub(super) fn round_trip(kek: &str, dek: &Dek, unwrapped: Result<Dek, KmsError>) -> Check {
+    use subtle::ConstantTimeEq;
+    match unwrapped {
+        Ok(key) if bool::from(key.expose().ct_eq(dek.expose())) => {
+            Check::ok("kek", format!("{kek} wraps and unwraps"))
+        }
+        Ok(_) => Check::fail(
+            "kek",
+            format!("{kek} unwraps another key than it wrapped"),
+            "do not use this KEK: nothing sealed with it could be opened",
+        ),
+        Err(KmsError::WrapOnly { .. }) => Check::ok(
+            "kek",
+            format!("{kek} wraps, and cannot unwrap: this identity can back up, not restore"),
+        ),
+        Err(error) => Check::fail("kek", error.to_string(), "check --kek and its rights"),
+    }
+}
+
+/// Whether the trust file believes the signer.
+pub(super) fn signer(id: &str, believed: bool) -> Check {
+    if believed {
+        return Check::ok("signer", format!("{id} signs, and the trust file believes it"));
+    }
+    Check::fail(
+        "signer",
+        format!("the trust file does not believe signer {id}"),
+        "give the --trust that was made with this --signer: what this run writes would not be believed",
+    )
+}
+
+/// Room for a restore.
+pub(super) fn disk(folder: &str, free: Result<u64, String>, payload: Option<u64>) -> Check {
+    let free = match free {
+        Ok(free) => free,
+        Err(why) => return Check::fail("disk", why, "check --datadir"),
+    };
+    let Some(payload) = payload else {
+        return Check::new(
+            "disk",
+            Status::NotChecked,
+            format!("{folder} has {} free; what a restore needs is not known", ByteSize(free)),
+            "give --repo with a backup in it, or --mysql-…",
+        );
+    };
+    let needed = needed_bytes(payload);
+    let detail =
+        format!("{folder} has {} free, and a restore needs {}", ByteSize(free), ByteSize(needed));
+    if free < needed {
+        Check::fail("disk", detail, "give it a larger volume")
+    } else {
+        Check::ok("disk", detail)
+    }
+}
+
+/// The memory formula, held against the limit of the control group.
+pub(super) fn memory(budget: &Budget, limit: Option<u64>) -> Check {
+    let (up, down) = (budget.up_bytes() as u64, budget.down_bytes() as u64);
+    let detail = format!(
+        "on {} worker threads a backup takes at most {}, a restore {}, the engine's own not counted",
+        budget.workers,
+        ByteSize(up),
+        ByteSize(down)
+    );
+    match limit.filter(|limit| *limit < up.max(down)) {
+        Some(limit) => Check::new(
+            "memory",
+            Status::Warn,
+            format!("{detail}; the limit here is {}", ByteSize(limit)),
+            "raise the container's memory limit",
+        ),
+        None => Check::ok("memory", detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Key;
+
+    fn status(checks: &[Check], name: &str) -> Status {
+        checks.iter().find(|c| c.check == name).map_or(Status::NotChecked, |c| c.status)
+    }
+
+    fn error(kind: StoreErrorKind, operation: &'static str) -> StoreError {
+        StoreError::new(kind, operation, "s3://b/c", "because")
+    }
+
+    #[test]
+    fn clocks_may_differ_by_a_little_and_by_the_time_of_the_question() {
+        for (ahead, asked_for, expected) in [
+            (0.4, 0.1, Status::Ok),
+            (-1.9, 0.0, Status::Ok),
+            (3.0, 2.2, Status::Ok),
+            (-3.0, 0.1, Status::Warn),
+            (61.0, 0.1, Status::Fail),
+            (-3600.0, 0.1, Status::Fail),
+        ] {
+            let check = clock(ahead, asked_for);
+            assert_eq!(check.status, expected, "{ahead}");
+            assert_eq!(check.remedy.is_empty(), expected == Status::Ok);
+        }
+        assert!(clock(-3.0, 0.0).detail.contains("behind"));
+    }
+
+    #[test]
+    fn a_store_that_lies_fails_and_one_that_forbids_deletion_does_not() {
+        let honest = |removed| Ok(Honesty { object: Key::new("c/probe/x").unwrap(), removed });
+        for removed in [true, false] {
+            let checks = probe("s3://b", &honest(removed));
+            assert!(checks.iter().all(|c| c.status == Status::Ok), "{checks:?}");
+        }
+        let liar = probe("s3://b", &Err(error(StoreErrorKind::Unsupported, "probe")));
+        assert_eq!(status(&liar, "store create-only"), Status::Fail);
+        assert_eq!(status(&liar, "store"), Status::Ok);
+    }
+
+    #[test]
+    fn a_missing_right_is_named() {
+        let put = probe("s3://b", &Err(error(StoreErrorKind::Denied, "put")));
+        assert_eq!((status(&put, "store put"), status(&put, "store")), (Status::Fail, Status::Ok));
+        for denied in [error(StoreErrorKind::Denied, "get"), error(StoreErrorKind::Unclear, "put")]
+        {
+            let get = probe("s3://b", &Err(denied));
+            assert_eq!(status(&get, "store get"), Status::Fail);
+        }
+        let gone = probe("s3://b", &Err(error(StoreErrorKind::NoBucket, "put")));
+        assert_eq!(status(&gone, "store"), Status::Fail);
+        assert_eq!(list(Err(error(StoreErrorKind::Denied, "list"))).status, Status::Fail);
+    }
+
+    #[test]
+    fn a_kek_that_gives_another_key_fails_and_a_writer_is_well() {
+        let dek = Dek::from_bytes([1; 32]);
+        let status = |unwrapped| round_trip("file:k", &dek, unwrapped).status;
+        assert_eq!(status(Ok(Dek::from_bytes([1; 32]))), Status::Ok);
+        assert_eq!(status(Ok(Dek::from_bytes([2; 32]))), Status::Fail);
+        let wrap_only = KmsError::WrapOnly { kek: "k".into(), why: "public half".into() };
+        assert_eq!(status(Err(wrap_only)), Status::Ok);
+        assert_eq!(status(Err(KmsError::Refused { kek: "k".into() })), Status::Fail);
+    }
+
+    #[test]
+    fn room_and_memory_are_held_against_what_is_needed() {
+        assert_eq!(disk("/d", Ok(10 << 30), Some(1 << 30)).status, Status::Ok);
+        assert_eq!(disk("/d", Ok(1 << 30), Some(1 << 30)).status, Status::Fail);
+        assert_eq!(disk("/d", Ok(1 << 30), None).status, Status::NotChecked);
+        assert_eq!(disk("/d", Err("no".into()), Some(1)).status, Status::Fail);
+        let budget = Budget::for_cores(16);
+        assert_eq!(memory(&budget, None).status, Status::Ok);
+        assert_eq!(memory(&budget, Some(64 << 20)).status, Status::Warn);
+    }
+
+    #[test]
+    fn only_a_verified_certificate_or_a_socket_is_quiet() {
+        assert_eq!(transport(TransportSecurity::TlsVerified).status, Status::Ok);
+        assert_eq!(transport(TransportSecurity::TlsUnverified).status, Status::Warn);
+        assert_eq!(transport(TransportSecurity::Plain).status, Status::Warn);
+    }
+}
