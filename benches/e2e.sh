@@ -7,6 +7,7 @@
 # BACKSTAY_TOOLS          folder with bin/minio                  [.tools]
 # BACKSTAY_BENCH_DIR      the data set, built once and kept      [/tmp/backstay-bench]
 # BACKSTAY_BENCH_SCRATCH  repositories, MinIO, restored files    [/dev/shm/backstay-bench]
+# BACKSTAY_BIN            the program                            [target/release/backstay]
 # BENCH_PARTS             which parts to run                     [file s3 levels]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,7 +18,7 @@ PARTS=" ${BENCH_PARTS:-file s3 levels} "
 WORK=${BACKSTAY_BENCH_DIR:-${TMPDIR:-/tmp}/backstay-bench}
 SCRATCH=${BACKSTAY_BENCH_SCRATCH:-/dev/shm/backstay-bench}
 MINIO=${BACKSTAY_TOOLS:-.tools}/bin/minio
-BACKSTAY=$PWD/target/release/backstay
+BACKSTAY=${BACKSTAY_BIN:-$PWD/target/release/backstay}
 RESULTS=$SCRATCH/results.tsv
 LEVELS="-3 -1 1 2 3 5"
 BUCKET=bench
@@ -44,6 +45,8 @@ SOCKET=$WORK/data/s
 
 # The yardsticks' own key, and ours.
 export AWS_ACCESS_KEY_ID=benchbench AWS_SECRET_ACCESS_KEY=bench-secret-bench AWS_REGION=us-east-1
+# MinIO is reached without TLS, and rclone stops at a bundle of certificates that it cannot use.
+unset AWS_CA_BUNDLE AWS_PROFILE AWS_SESSION_TOKEN
 export RCLONE_CONFIG=/dev/null RCLONE_CONFIG_M_TYPE=s3 RCLONE_CONFIG_M_PROVIDER=Minio
 export RCLONE_CONFIG_M_ENDPOINT=http://127.0.0.1:$PORT RCLONE_CONFIG_M_ENV_AUTH=true
 age-keygen -o "$SCRATCH/age.key" 2> /dev/null
@@ -138,9 +141,9 @@ part_s3() {
         "$MINIO" server --quiet --address "127.0.0.1:$PORT" "$SCRATCH/minio" > "$SCRATCH/minio.log" 2>&1 &
     STORE=$!
     local tries=0
-    until rclone mkdir "M:$BUCKET" 2> /dev/null; do
+    until rclone mkdir --retries 1 --low-level-retries 1 "M:$BUCKET" 2> "$SCRATCH/rclone.log"; do
         tries=$((tries + 1))
-        [ "$tries" -lt 50 ] || { tail "$SCRATCH/minio.log" >&2; exit 1; }
+        [ "$tries" -lt 50 ] || { tail "$SCRATCH/minio.log" "$SCRATCH/rclone.log" >&2; exit 1; }
         sleep 0.2
     done
     local repository=s3://$BUCKET/repo bytes
