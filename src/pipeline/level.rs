@@ -44,6 +44,11 @@ const SAMPLE_EVERY: u64 = 96;
 const STORED_BYTE_SECONDS: f64 = 4.1e-9;
 /// Weight of a new sample against what was known.
 const WEIGHT: f64 = 0.5;
+/// A candidate that costs so many times what the best one does is left out of samples: on rows
+/// of random digits the slow levels would take a fifth of all time, only to lose again.
+const HOPELESS: f64 = 1.5;
+/// But every so many samples all candidates are tried, since data change.
+const ALL_EVERY: u64 = 8;
 
 /// Chooses the level of each chunk. Shared by all workers.
 #[derive(Debug)]
@@ -51,7 +56,24 @@ pub(super) struct Chooser {
     level: Level,
     current: AtomicI32,
     chunks: AtomicU64,
-    costs: Mutex<[Option<f64>; CANDIDATES.len()]>,
+    known: Mutex<Known>,
+}
+
+/// What the samples have told.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    samples: u64,
+    /// Seconds for each byte of plaintext, by candidate.
+    costs: [Option<f64>; CANDIDATES.len()],
+}
+
+impl Known {
+    /// The least cost, and whose it is.
+    fn best(&self) -> Option<(f64, i32)> {
+        let costs = CANDIDATES.iter().zip(self.costs);
+        let costs = costs.filter_map(|(level, cost)| Some((cost?, *level)));
+        costs.min_by(|a, b| a.0.total_cmp(&b.0))
+    }
 }
 
 impl Chooser {
@@ -60,7 +82,7 @@ impl Chooser {
             Level::Auto => 1,
             Level::Fixed(level) => level,
         };
-        Self { level, current: current.into(), chunks: 0.into(), costs: Mutex::default() }
+        Self { level, current: current.into(), chunks: 0.into(), known: Mutex::default() }
     }
 
     /// The level for the next chunk, and whether to sample with it.
@@ -70,28 +92,42 @@ impl Chooser {
         (self.current.load(Ordering::Relaxed), sample)
     }
 
-    /// Compresses one chunk at every candidate by `compress` (bytes stored and CPU seconds
-    /// taken) and moves to the cheapest.
+    /// Compresses one chunk at every candidate worth trying by `compress` (bytes stored and CPU
+    /// seconds taken) and moves to the cheapest.
     pub(super) fn sample<E>(
         &self,
         plain_bytes: usize,
         mut compress: impl FnMut(i32) -> Result<(usize, f64), E>,
     ) -> Result<(), E> {
-        let mut seen = [0.0; CANDIDATES.len()];
-        for (level, cost) in CANDIDATES.iter().zip(&mut seen) {
-            let (stored, seconds) = compress(*level)?;
-            *cost = cost_of(plain_bytes, stored, seconds);
+        let before = match self.known.lock() {
+            Ok(mut known) => {
+                let before = *known;
+                known.samples += 1;
+                before
+            }
+            Err(_) => return Ok(()),
+        };
+        let most = match before.best() {
+            Some((best, _)) if !before.samples.is_multiple_of(ALL_EVERY) => best * HOPELESS,
+            _ => f64::INFINITY,
+        };
+        let mut seen = [None; CANDIDATES.len()];
+        for ((level, known), seen) in CANDIDATES.iter().zip(before.costs).zip(&mut seen) {
+            if known.is_none_or(|cost| cost <= most) {
+                let (stored, seconds) = compress(*level)?;
+                *seen = Some(cost_of(plain_bytes, stored, seconds));
+            }
         }
-        let Ok(mut costs) = self.costs.lock() else { return Ok(()) };
-        for (known, new) in costs.iter_mut().zip(seen) {
-            *known = Some(known.map_or(new, |old| old + WEIGHT * (new - old)));
+        let Ok(mut known) = self.known.lock() else { return Ok(()) };
+        for (known, new) in known.costs.iter_mut().zip(seen) {
+            if let Some(new) = new {
+                *known = Some(known.map_or(new, |old| old + WEIGHT * (new - old)));
+            }
         }
-        let best = CANDIDATES.iter().zip(*costs).min_by(|a, b| {
-            let cost = |c: Option<f64>| c.unwrap_or(f64::MAX);
-            cost(a.1).total_cmp(&cost(b.1))
-        });
-        if let Some((level, _)) = best {
-            self.current.store(*level, Ordering::Relaxed);
+        if let Some((_, level)) = known.best()
+            && self.current.swap(level, Ordering::Relaxed) != level
+        {
+            tracing::debug!(zstd_level = level, "the level has changed");
         }
         Ok(())
     }
@@ -124,11 +160,26 @@ mod tests {
         chooser.sample(plain, |level| Ok::<_, ()>((plain, seconds(level)))).unwrap();
         assert_eq!(chooser.next().0, -3);
         // Data on which each level saves much more than it takes.
-        for _ in 0..8 {
+        for _ in 0..4 * ALL_EVERY {
             let stored = |level: i32| usize::try_from(8 - level).unwrap() * 200_000;
             chooser.sample(plain, |level| Ok::<_, ()>((stored(level), 0.001))).unwrap();
         }
         assert_eq!(chooser.next().0, 5);
+    }
+
+    #[test]
+    fn what_cannot_win_is_seldom_tried() {
+        let chooser = Chooser::new(Level::Auto);
+        let mut tried = [0; 10];
+        for _ in 0..2 * ALL_EVERY {
+            let compress = |level: i32| {
+                tried[usize::try_from(level + 3).unwrap()] += 1;
+                Ok::<_, ()>((1_000_000, if level > 1 { 1.0 } else { 0.001 }))
+            };
+            chooser.sample(2_000_000, compress).unwrap();
+        }
+        assert_eq!(tried[..5], [16, 0, 0, 0, 16]);
+        assert_eq!(tried[5..], [2, 2, 0, 2, 0]);
     }
 
     #[test]

@@ -18,6 +18,9 @@ use crate::{
     process::{self, Child, Input, Output},
 };
 
+/// What the engine may be ahead of us: the most that a user without privileges gets.
+const PIPE_BYTES: usize = 1 << 20;
+
 /// An engine that fits its server.
 pub(super) struct Prepared {
     pub(super) engine: Engine,
@@ -110,6 +113,8 @@ impl Prepared {
         let stdout = child
             .take_stdout()
             .ok_or_else(|| JobError::source("the engine has no output", "report this"))?;
+        // Fewer turns between the engine and us. A system that allows no more leaves it as it was.
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE_BYTES);
         let killer = child.killer();
         let end = End {
             engine_version: Some(self.engine.version.text.clone()),

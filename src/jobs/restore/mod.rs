@@ -4,7 +4,7 @@ mod extract;
 mod place;
 mod proof;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use serde::Serialize;
 
@@ -64,6 +64,24 @@ pub struct RestoreResult {
     pub gtid_set: Option<String>,
     /// What was expected, what was found, and whether they are equal.
     pub proof: Option<Proof>,
+    /// How long each step took.
+    pub phases: Phases,
+}
+
+/// Seconds of the steps of a restore.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Phases {
+    /// Fetch, open, decompress, write the files.
+    pub extract_seconds: f64,
+    /// The engine's prepare step; 0 when there is none.
+    pub prepare_seconds: f64,
+    /// Starting the server and asking it for the proof; 0 when none was started.
+    pub start_seconds: f64,
+}
+
+/// Seconds since `begun`, to the millisecond.
+fn seconds_since(begun: Instant) -> f64 {
+    (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 /// Restores a base backup.
@@ -85,17 +103,25 @@ pub async fn run(request: Request) -> Result<RestoreResult, JobError> {
     };
     let place = Place::claim(&request.datadir, manifest)?;
     tracing::info!(backup_id = %manifest.backup_id, datadir = %request.datadir.display(), "restore begins");
+    let mut phases = Phases::default();
+    let begun = Instant::now();
     extract::run(&request, &chosen, &place).await?;
+    phases.extract_seconds = seconds_since(begun);
     let mut prepared = None;
     if let Some(engine) = engine {
+        let begun = Instant::now();
         prepare(&engine, &place, &request.progress).await?;
+        phases.prepare_seconds = seconds_since(begun);
         prepared = proof::prepared_position(place.stage())?;
     }
     place.move_in()?;
     owner.give(&request.datadir)?;
     let proof = match program {
         Some(program) => {
-            Some(proof::run(&program, &request, manifest, facts, prepared, &owner).await?)
+            let begun = Instant::now();
+            let proof = proof::run(&program, &request, manifest, facts, prepared, &owner).await?;
+            phases.start_seconds = seconds_since(begun);
+            Some(proof)
         }
         None => None,
     };
@@ -110,6 +136,7 @@ pub async fn run(request: Request) -> Result<RestoreResult, JobError> {
         gtid_set: facts.gtid_set.as_ref().map(ToString::to_string),
         datadir: request.datadir,
         proof,
+        phases,
     })
 }
 

@@ -111,7 +111,13 @@ impl LocalParts {
 impl Parts for LocalParts {
     async fn part(&self, number: u32, body: Bytes) -> Result<(), Fault> {
         let (temporary, offset) = (Arc::clone(&self.temporary), u64::from(number) * self.part_size);
-        blocking(move || temporary.file.write_all_at(&body, offset).map_err(fault)).await
+        let write = move || {
+            temporary.file.write_all_at(&body, offset).map_err(fault)?;
+            // Several parts are on their way, so the disk works while the next ones are made, and
+            // does not have to do all of it at the end.
+            temporary.file.sync_data().map_err(fault)
+        };
+        blocking(write).await
     }
 
     async fn complete(&self, _parts: u32, size: u64) -> Result<(), Fault> {
