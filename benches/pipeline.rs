@@ -3,6 +3,7 @@
 //! `cargo bench --bench pipeline` prints a table in Markdown. The cases take turns, round by
 //! round, so that a machine that becomes slower for a while does so for all of them; a ratio
 //! is the median of the ratios within the rounds.
+#![expect(clippy::similar_names, reason = "sealer and sealed are what they are")]
 
 use std::{
     error::Error,

@@ -1,10 +1,11 @@
 //! `backstay doctor` on a real MariaDB server and a local repository: all well, and not.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[path = "support/mariadb.rs"]
 #[expect(dead_code, reason = "other tests use the rest")]
 mod mariadb;
 #[path = "support/tools.rs"]
-#[expect(dead_code, unreachable_pub, reason = "other tests use the rest")]
+#[expect(dead_code, reason = "other tests use the rest")]
 mod tools;
 
 use std::{

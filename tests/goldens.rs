@@ -1,5 +1,6 @@
 //! What people and scripts see, frozen. `BACKSTAY_GOLDENS=update` writes the files anew; look
 //! at the difference before you commit it.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[path = "support/synthetic.rs"]
 mod synthetic;

@@ -1,4 +1,5 @@
 //! Memory is bounded whatever the size of the database: 1 GB here, 20 GB with `BACKSTAY_SOAK=1`.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "support/synthetic.rs"]
 mod synthetic;

@@ -1,6 +1,7 @@
 //! Whatever is changed in a repository, `verify` says so and `restore` refuses, both with exit
 //! code 6, and nothing wrong is released. `BACKSTAY_SOAK=1` for 2,000 mutations, and
 //! `BACKSTAY_SEED` to repeat a run.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[path = "support/synthetic.rs"]
 mod synthetic;

@@ -77,6 +77,7 @@ pub(super) struct Global {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Object store")]
+#[expect(clippy::struct_field_names, reason = "the fields name the flags")]
 pub(super) struct StoreArgs {
     /// Another endpoint than the provider's own, such as http://127.0.0.1:9000
     #[arg(long, global = true, env = "BACKSTAY_STORE_ENDPOINT", value_name = "URL")]
@@ -141,6 +142,7 @@ pub(super) enum TlsMode {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Database server")]
+#[expect(clippy::struct_field_names, reason = "the fields name the flags")]
 pub(super) struct MysqlArgs {
     /// The server's Unix socket
     #[arg(long, env = "BACKSTAY_MYSQL_SOCKET", value_name = "PATH", conflicts_with = "mysql_host")]

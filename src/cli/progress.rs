@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{model::ByteSize, pipeline::Progress};
 
-const LOG_EVERY: Duration = Duration::from_secs(60);
+const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// Shows progress until it is dropped; awaits nothing and fails never.
 pub(super) async fn show(what: &'static str, progress: Arc<Progress>) {

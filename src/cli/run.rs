@@ -26,7 +26,7 @@ pub(super) async fn command(cli: Cli) -> ExitCode {
     let format = global.format;
     let progress = Arc::new(Progress::default());
     let signals = tokio::spawn(signals(Arc::clone(&progress)));
-    let outcome = dispatch(&global, command, &progress).await;
+    let outcome = Box::pin(dispatch(&global, command, &progress)).await;
     signals.abort();
     match outcome {
         Ok(code) => code,
@@ -46,12 +46,15 @@ async fn dispatch(
     let format = global.format;
     match command {
         Command::Backup(args) => {
-            let result = with_progress("backup", progress, backup(global, *args, progress)).await?;
+            let result =
+                with_progress("backup", progress, Box::pin(backup(global, *args, progress)))
+                    .await?;
             Ok(success(format, &result))
         }
         Command::Restore(args) => {
             let result =
-                with_progress("restore", progress, restore(global, args, progress)).await?;
+                with_progress("restore", progress, Box::pin(restore(global, args, progress)))
+                    .await?;
             Ok(success(format, &result))
         }
         Command::List => {
@@ -65,7 +68,8 @@ async fn dispatch(
             Ok(success(format, &jobs::show::run(&repository, args.backup.as_ref()).await?))
         }
         Command::Verify(args) => {
-            let result = with_progress("verify", progress, verify(global, args, progress)).await?;
+            let result =
+                with_progress("verify", progress, Box::pin(verify(global, args, progress))).await?;
             let code =
                 if result.status == "ok" { ExitCode::SUCCESS } else { Exit::Integrity.into() };
             output::success(format, &result);

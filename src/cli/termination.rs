@@ -50,10 +50,10 @@ fn shrunk(mut json: Value) -> Value {
                 items.remove(well.unwrap_or(items.len() - 1));
             }
         }
-        Value::Object(object) => {
-            if object.values().map(|v| v.to_string().len() + 32).sum::<usize>() > LIMIT {
-                object.retain(|_, value| !value.is_object() && !value.is_array());
-            }
+        Value::Object(object)
+            if object.values().map(|v| v.to_string().len() + 32).sum::<usize>() > LIMIT =>
+        {
+            object.retain(|_, value| !value.is_object() && !value.is_array());
         }
         _ => {}
     }
@@ -98,7 +98,9 @@ mod tests {
     use super::*;
 
     fn set() -> String {
-        (1..6_000).map(|n| format!(":{}-{}", n * 10, n * 10 + 5)).collect()
+        (1..6_000)
+            .map(|n| [":", &(n * 10).to_string(), "-", &(n * 10 + 5).to_string()].concat())
+            .collect()
     }
 
     #[test]

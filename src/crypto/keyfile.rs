@@ -150,8 +150,9 @@ impl KeyFile {
         let key = Self::parse(&text).map_err(|why| malformed(&why))?;
         // Kubernetes mounts a Secret as root's, readable by the pod's group alone (fsGroup): there
         // the group is how its reader is let in, and the file cannot be made stricter.
-        let by_group =
-            meta.uid() == 0 && !rustix::process::geteuid().is_root() && mode & 0o037 == 0;
+        let by_group = meta.uid() == 0
+            && !rustix::process::geteuid().is_root()
+            && matches!(mode & 0o077, 0o040);
         if key.secret.is_some() && mode & 0o077 != 0 && !by_group {
             return Err(KeyFileError::Permissions { path: path.to_owned(), mode });
         }

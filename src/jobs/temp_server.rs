@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// Redo recovery of a large instance may take long; a server that does nothing is noticed by its end.
-const READY: Duration = Duration::from_secs(30 * 60);
+const READY: Duration = Duration::from_mins(30);
 /// How long a clean shutdown may take.
-const SHUTDOWN: Duration = Duration::from_secs(10 * 60);
+const SHUTDOWN: Duration = Duration::from_mins(10);
 /// Bytes for InnoDB's buffer pool: it only answers a few questions.
 const BUFFER_POOL: u64 = 64 << 20;
 

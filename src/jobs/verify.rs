@@ -125,10 +125,19 @@ pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verif
     for (id, found) in listed {
         let before = request.progress.read().1;
         let findings = match found {
-            Ok(found) if request.quick => {
-                quick(repository, &found.record, &request.progress).await?
+            Ok(Found { record, .. }) => {
+                let mut findings = if request.quick {
+                    quick(repository, &record, &request.progress).await?
+                } else {
+                    full(repository, &record, request).await?
+                };
+                for finding in repository.key_findings(record.dek_id).await? {
+                    if findings.iter().all(|known| known.object != finding.object) {
+                        findings.push(finding);
+                    }
+                }
+                findings
             }
-            Ok(found) => full(repository, &found.record, request).await?,
             Err(error) => vec![Finding {
                 object: layout::manifest(repository.cluster(), &id),
                 chunk: None,

@@ -181,9 +181,9 @@ impl fmt::Display for GtidSet {
                     f.write_str(tag)?;
                     for &(start, end) in intervals {
                         if start == end {
-                            write!(f, ":{start}")?
+                            write!(f, ":{start}")?;
                         } else {
-                            write!(f, ":{start}-{end}")?
+                            write!(f, ":{start}-{end}")?;
                         }
                     }
                 }

@@ -81,7 +81,8 @@ fn remove_left_behind(folder: &Path) {
     let Ok(list) = fs::read_dir(folder) else { return };
     for path in list.flatten().map(|entry| entry.path()) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !(name.starts_with("backstay-") && name.ends_with(".cnf")) {
+        let random = name.strip_prefix("backstay-").and_then(|rest| rest.strip_suffix(".cnf"));
+        if random.is_none() {
             continue;
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

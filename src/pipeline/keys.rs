@@ -2,7 +2,7 @@
 
 use futures::TryStreamExt;
 
-use super::{Found, PipelineError, Repository};
+use super::{Finding, Found, PipelineError, Repository};
 use crate::{
     crypto::{
         Dek,
@@ -58,6 +58,27 @@ impl Repository {
             ));
         }
         Ok(key)
+    }
+
+    /// What is wrong with the records of a DEK: a restore takes the newest that it believes, and
+    /// somebody should know of the others.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn key_findings(&self, dek: DekId) -> Result<Vec<Finding>, PipelineError> {
+        let folder = layout::key_folder(self.cluster(), dek);
+        let listed: Vec<_> = self.store().list(&folder, None).try_collect().await?;
+        let mut findings = Vec::new();
+        for object in listed.iter().map(|info| info.key.to_string()) {
+            match self.generation(dek, &object).await {
+                Ok(_) => {}
+                Err(PipelineError::Integrity { object, why }) => {
+                    findings.push(Finding { object, chunk: None, why });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(findings)
     }
 
     /// One generation of a DEK's record, believed.

@@ -258,5 +258,5 @@ pub(super) fn key(text: &str) -> Result<Key, PipelineError> {
 }
 
 fn printable(text: &str) -> String {
-    text.chars().filter(|c| c.is_ascii_graphic()).take(64).collect()
+    text.chars().filter(char::is_ascii_graphic).take(64).collect()
 }

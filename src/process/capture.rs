@@ -28,16 +28,13 @@ pub async fn capture(
         }
         String::from_utf8_lossy(&said).into_owned()
     });
-    let exit = match tokio::time::timeout(limit, child.wait()).await {
-        Ok(exit) => exit?,
-        Err(_) => {
-            killer.kill();
-            let source = std::io::Error::new(
-                std::io::ErrorKind::TimedOut,
-                format!("no end within {limit:?}"),
-            );
-            return Err(ProcessError::Wait { name, source });
-        }
+    let exit = if let Ok(exit) = tokio::time::timeout(limit, child.wait()).await {
+        exit?
+    } else {
+        killer.kill();
+        let source =
+            std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no end within {limit:?}"));
+        return Err(ProcessError::Wait { name, source });
     };
     let said = said.await.unwrap_or_default();
     Ok([said, exit.tail().join("\n")].join("\n"))

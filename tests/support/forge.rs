@@ -13,11 +13,11 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 /// The smallest chunk of the format, so that vectors stay small.
-pub const CHUNK: usize = 1024;
-pub const DEK: [u8; 32] = [0xd1; 32];
+pub(crate) const CHUNK: usize = 1024;
+pub(crate) const DEK: [u8; 32] = [0xd1; 32];
 
 /// A header of volume `sequence`.
-pub fn header(sequence: u64) -> ObjectHeader {
+pub(crate) fn header(sequence: u64) -> ObjectHeader {
     ObjectHeader {
         compression: Compression::Zstd,
         chunk_size: 1024,
@@ -31,13 +31,13 @@ pub fn header(sequence: u64) -> ObjectHeader {
 }
 
 /// Text that compresses, and differs everywhere.
-pub fn plaintext(bytes: usize) -> Vec<u8> {
+pub(crate) fn plaintext(bytes: usize) -> Vec<u8> {
     (0u32..).flat_map(|n| format!("row {n:08}\n").into_bytes()).take(bytes).collect()
 }
 
 /// A sealed object, taken apart.
 #[derive(Clone)]
-pub struct Object {
+pub(crate) struct Object {
     pub head: Vec<u8>,
     pub chunks: Vec<Vec<u8>>,
     pub index: Vec<u8>,
@@ -47,22 +47,22 @@ pub struct Object {
 
 /// One chunk before it is sealed.
 #[derive(Clone)]
-pub struct Piece {
+pub(crate) struct Piece {
     pub frame: Vec<u8>,
     pub plain: u32,
 }
 
-pub fn frame(plain: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(plain: &[u8]) -> Vec<u8> {
     zstd::bulk::compress(plain, 1).unwrap_or_default()
 }
 
-pub fn pieces(plain: &[u8]) -> Vec<Piece> {
+pub(crate) fn pieces(plain: &[u8]) -> Vec<Piece> {
     let piece = |p: &[u8]| Piece { frame: frame(p), plain: u32::try_from(p.len()).unwrap_or(0) };
     if plain.is_empty() { vec![piece(b"")] } else { plain.chunks(CHUNK).map(piece).collect() }
 }
 
 impl Object {
-    pub fn seal(header: &ObjectHeader, plain: &[u8]) -> Self {
+    pub(crate) fn seal(header: &ObjectHeader, plain: &[u8]) -> Self {
         let pieces = pieces(plain);
         let last = pieces.len() - 1;
         Self::of(&header.encode(), &header.salt, DEK, &pieces, |n| n == last, |_| {})
@@ -70,7 +70,7 @@ impl Object {
 
     /// Seals anything under any header: `last` says which chunks get the flag, `lie` may
     /// change the index before it is sealed.
-    pub fn of(
+    pub(crate) fn of(
         header: &[u8],
         salt: &[u8; 32],
         dek: [u8; 32],
@@ -102,17 +102,17 @@ impl Object {
         Self { head, chunks, index, trailer: trailer.encode().to_vec(), plain }
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         [&self.head[..], &self.chunks.concat(), &self.index, &self.trailer].concat()
     }
 
-    pub fn record(&self, sequence: u32) -> VolumeRecord {
+    pub(crate) fn record(&self, sequence: u32) -> VolumeRecord {
         record(&self.bytes(), sequence, u32::try_from(self.chunks.len()).unwrap_or(0), self.plain)
     }
 }
 
 /// What an honest manifest would say of these bytes.
-pub fn record(bytes: &[u8], sequence: u32, chunks: u32, plain_bytes: u64) -> VolumeRecord {
+pub(crate) fn record(bytes: &[u8], sequence: u32, chunks: u32, plain_bytes: u64) -> VolumeRecord {
     VolumeRecord {
         sequence,
         bytes: bytes.len() as u64,
@@ -124,7 +124,7 @@ pub fn record(bytes: &[u8], sequence: u32, chunks: u32, plain_bytes: u64) -> Vol
 
 /// Keeps what is released.
 #[derive(Clone, Default)]
-pub struct Released(pub Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Released(pub Arc<Mutex<Vec<u8>>>);
 
 impl Accept for Released {
     fn accept(&mut self, plain: &[u8]) -> Result<(), PipelineError> {
@@ -135,14 +135,14 @@ impl Accept for Released {
     }
 }
 
-pub async fn memory() -> Arc<dyn Store> {
+pub(crate) async fn memory() -> Arc<dyn Store> {
     match open("memory:", &StoreOptions::default()).await {
         Ok(store) => store,
         Err(error) => unreachable!("{error}"),
     }
 }
 
-pub fn key(text: &str) -> Key {
+pub(crate) fn key(text: &str) -> Key {
     match Key::new(text) {
         Ok(key) => key,
         Err(error) => unreachable!("{error}"),
@@ -150,7 +150,7 @@ pub fn key(text: &str) -> Key {
 }
 
 /// Opens volumes with the real reader. Returns the error, if any, and what was released.
-pub async fn read(
+pub(crate) async fn read(
     volumes: &[(Vec<u8>, VolumeRecord)],
     dek: [u8; 32],
 ) -> (Option<PipelineError>, Vec<u8>) {

@@ -16,7 +16,7 @@ fn three() -> (Vec<u8>, Object) {
 
 /// Bytes that were changed after sealing, under a manifest that describes the changed bytes:
 /// so that what is inside is judged, and not only its size and hash.
-pub fn admitted(bytes: Vec<u8>, of: &Object) -> Vec<Volume> {
+pub(crate) fn admitted(bytes: Vec<u8>, of: &Object) -> Vec<Volume> {
     let described = record(&bytes, 0, of.record(0).chunks, of.plain);
     vec![(bytes, described)]
 }
@@ -30,7 +30,7 @@ fn boundaries(object: &Object) -> Vec<usize> {
     at
 }
 
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     [cuts(), moves(), flips(), versions(), belongings(), lies(), super::frames::cases()].concat()
 }
 

@@ -4,7 +4,7 @@ use super::{Case, bad::admitted};
 use crate::forge::{CHUNK, DEK, Object, frame, header, pieces, plaintext};
 
 /// Rightly sealed chunks around frames that are not what the format allows.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let text = plaintext(2 * CHUNK);
     let bad: [(&str, &'static str, Vec<u8>); 9] = [
         ("frame-bomb", "4 MiB of zeroes", frame(&vec![0; 4 << 20])),

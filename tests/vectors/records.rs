@@ -59,6 +59,7 @@ async fn judge(why: &str, stored: &Stored, kek: &KeyFile) -> Frozen {
     if let Ok(dek) = &dek {
         assert_eq!(dek.expose(), &DEK);
     }
+    let unbelieved = repository.key_findings(header(0).dek).await.unwrap();
     let audit = match verify_chain(&repository, None).await {
         Ok((_, _, findings)) => {
             findings.iter().map(|f| format!("{}: {}", f.object, f.why)).collect()
@@ -72,12 +73,15 @@ async fn judge(why: &str, stored: &Stored, kek: &KeyFile) -> Frozen {
         objects: stored.iter().map(|(key, bytes)| (key.clone(), STANDARD.encode(bytes))).collect(),
         cluster: said(cluster),
         manifest: said(manifest),
-        dek: dek.err().map(|e| e.to_string()),
+        dek: dek
+            .err()
+            .map(|e| e.to_string())
+            .or_else(|| unbelieved.first().map(|f| format!("{}: {}", f.object, f.why))),
         audit,
     }
 }
 
-pub async fn write() {
+pub(crate) async fn write() {
     fs::create_dir_all(folder("repositories")).unwrap();
     let x25519 = FileKms::generate_x25519().unwrap();
     let symmetric = KeyFile::new(KeyKind::Symmetric, None, Some([0x4b; 32]));

@@ -18,17 +18,17 @@ use sha2::{Digest as _, Sha256};
 use crate::forge::{DEK, Object, header, plaintext};
 
 /// The seed of the signer that readers trust.
-pub const SIGNER: [u8; 32] = [0x51; 32];
+pub(crate) const SIGNER: [u8; 32] = [0x51; 32];
 const CLUSTER: &str = "prod";
 const BACKUP: &str = "b1";
 
-pub type Stored = BTreeMap<String, Vec<u8>>;
+pub(crate) type Stored = BTreeMap<String, Vec<u8>>;
 
-pub fn name() -> ClusterName {
+pub(crate) fn name() -> ClusterName {
     CLUSTER.parse().unwrap()
 }
 
-pub fn backup() -> BackupId {
+pub(crate) fn backup() -> BackupId {
     BACKUP.parse().unwrap()
 }
 
@@ -51,7 +51,9 @@ fn signed<P: Payload>(
     let payload = serde_json::to_vec(&json).unwrap();
     let mut pae = format!("DSSEv1 {} {} {} ", P::TYPE.len(), P::TYPE, payload.len()).into_bytes();
     pae.extend_from_slice(&payload);
-    Envelope::seal::<P>(&payload, "a hint", &key.sign(&pae)).unwrap()
+    let keyid =
+        if P::TYPE == RunRecord::TYPE { "signer" } else { json["run_id"].as_str().unwrap() };
+    Envelope::seal::<P>(&payload, keyid, &key.sign(&pae)).unwrap()
 }
 
 fn hash(bytes: &[u8]) -> Sha256Digest {
@@ -117,7 +119,7 @@ fn manifest() -> (Manifest, Object) {
     (manifest, object)
 }
 
-pub fn good(wrap: &WrappedDek) -> Stored {
+pub(crate) fn good(wrap: &WrappedDek) -> Stored {
     let (c, id, key) = (name(), header(0), run_key());
     let signer = RunKey::from_seed(&SIGNER).unwrap();
     let cluster =
@@ -165,8 +167,15 @@ fn with(base: &Stored, key: String, bytes: Vec<u8>) -> Stored {
     stored
 }
 
+/// A name, what is wrong, and everything that is stored.
+type Bad = (String, &'static str, Stored);
+
+/// A kind of edit, what is wrong with it, and the edit.
+type Edit = (&'static str, &'static str, fn(&mut serde_json::Value));
+
 /// Everything bad that is said by changing one record of a good repository.
-pub fn bad(base: &Stored, wrap: &WrappedDek) -> Vec<(String, &'static str, Stored)> {
+#[expect(clippy::too_many_lines, reason = "it is a list")]
+pub(crate) fn bad(base: &Stored, wrap: &WrappedDek) -> Vec<Bad> {
     let (c, id, key) = (name(), header(0), run_key());
     let signer = RunKey::from_seed(&SIGNER).unwrap();
     let stranger = RunKey::from_seed(&[0x99; 32]).unwrap();
@@ -184,17 +193,17 @@ pub fn bad(base: &Stored, wrap: &WrappedDek) -> Vec<(String, &'static str, Store
         layout::audit(&c, 2),
     ];
     let mut cases = Vec::new();
-    let edits: [(&str, &'static str, fn(&mut serde_json::Value)); 4] = [
+    let edits: [Edit; 4] = [
         ("newer", "version 2, rightly signed", |v| v["version"] = 2.into()),
         ("version-0", "version 0, rightly signed", |v| v["version"] = 0.into()),
         ("unknown-field", "a field more, rightly signed", |v| v["extra"] = true.into()),
         ("other-cluster", "of another cluster, rightly signed", |v| {
-            v["cluster_uuid"] = "09".repeat(16).into()
+            v["cluster_uuid"] = "09".repeat(16).into();
         }),
     ];
     for (kind, object) in ["cluster", "run", "key", "manifest", "audit"].into_iter().zip(&names) {
         let mut push = |what: &str, why, bytes| {
-            cases.push((format!("bad-{kind}-{what}"), why, with(base, object.clone(), bytes)))
+            cases.push((format!("bad-{kind}-{what}"), why, with(base, object.clone(), bytes)));
         };
         let sign =
             |by_run: &RunKey, by_signer: &RunKey, edit: fn(&mut serde_json::Value)| match kind {
@@ -216,6 +225,15 @@ pub fn bad(base: &Stored, wrap: &WrappedDek) -> Vec<(String, &'static str, Store
         let at = flipped.windows(9).position(|w| w == b"\"payload\"").unwrap() + 60;
         flipped[at] = if flipped[at] == b'A' { b'B' } else { b'A' };
         push("flip", "a character of the payload", flipped);
+        let text = String::from_utf8(base[object].clone()).unwrap();
+        let spaced = text.replacen(',', ", ", 1).into_bytes();
+        push("spaced", "white space that no writer puts there", spaced);
+        let renamed = text.replacen("\"keyid\":\"", "\"keyid\":\"x", 1).into_bytes();
+        push("keyid", "another key is named than signed it", renamed);
+        let at = text.find("\"sig\":\"").unwrap() + 12;
+        let mut resigned = base[object].clone();
+        resigned[at] = if resigned[at] == b'A' { b'B' } else { b'A' };
+        push("signature", "a character of the signature", resigned);
         let cut = base[object][..base[object].len() - 2].to_vec();
         push("cut", "its end is missing", cut);
         push(

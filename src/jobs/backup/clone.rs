@@ -3,7 +3,7 @@
 //! The copy's position is known only once a server has started over it, so one does; it is
 //! ended cleanly, and what is streamed is a data directory that needs no preparing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::source::{End, Stream};
 use crate::{
@@ -104,7 +104,7 @@ impl Prepared {
 
     async fn position(
         &self,
-        folder: &PathBuf,
+        folder: &Path,
         progress: &Progress,
     ) -> Result<
         (crate::model::BinlogPosition, crate::model::GtidSet, crate::process::CleanExit),

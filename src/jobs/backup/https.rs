@@ -18,7 +18,7 @@ use crate::{
 /// The path of the stream.
 const PATH: &str = "/cluster/backup";
 /// A source that says nothing for so long is dead.
-const SILENCE: Duration = Duration::from_secs(300);
+const SILENCE: Duration = Duration::from_mins(5);
 
 /// Where a stream is served, and how both sides know each other.
 #[derive(Debug, Clone)]

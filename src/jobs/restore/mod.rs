@@ -93,9 +93,10 @@ pub async fn run(request: Request) -> Result<RestoreResult, JobError> {
     let manifest = &chosen.manifest;
     let owner = Owner::find(request.owner.as_deref())?;
     let facts = facts(manifest)?;
-    let program = match request.start {
-        true => Some(Program::find(request.server.as_deref(), facts.flavor, &facts.version).await?),
-        false => None,
+    let program = if request.start {
+        Some(Program::find(request.server.as_deref(), facts.flavor, &facts.version).await?)
+    } else {
+        None
     };
     let engine = match manifest.engine.kind {
         EngineKind::Clone => None,

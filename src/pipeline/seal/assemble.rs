@@ -90,22 +90,21 @@ impl<'a> Assembler<'a> {
         sealed: &[u8],
     ) -> Result<(), PipelineError> {
         let volume = &chunk.volume;
-        let mut open = match self.open.take() {
-            Some(open) => open,
-            None => {
-                let mut open = Open {
-                    sequence: volume.sequence,
-                    parts: 0,
-                    bytes: 0,
-                    plain_bytes: 0,
-                    hash: Sha256::new(),
-                    index: Index(Vec::new()),
-                    body_bytes: 0,
-                };
-                self.write(&mut open, &volume.header)?;
-                self.write(&mut open, volume.keys.commitment())?;
-                open
-            }
+        let mut open = if let Some(open) = self.open.take() {
+            open
+        } else {
+            let mut open = Open {
+                sequence: volume.sequence,
+                parts: 0,
+                bytes: 0,
+                plain_bytes: 0,
+                hash: Sha256::new(),
+                index: Index(Vec::new()),
+                body_bytes: 0,
+            };
+            self.write(&mut open, &volume.header)?;
+            self.write(&mut open, volume.keys.commitment())?;
+            open
         };
         debug_assert_eq!(open.index.0.len(), chunk.counter as usize);
         let stored = u32::try_from(sealed.len()).map_err(|_| PipelineError::Worker)?;
