@@ -113,3 +113,36 @@ impl From<&StoreError> for Exit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_table_is_this_one() {
+        let page = include_str!("../../docs/exit-codes.md");
+        let rows: Vec<Vec<&str>> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| "))
+            .map(|row| row.split('|').map(str::trim).collect())
+            .collect();
+        let all = [
+            Exit::Unexpected,
+            Exit::Usage,
+            Exit::Preflight,
+            Exit::Source,
+            Exit::Storage,
+            Exit::Integrity,
+            Exit::Target,
+            Exit::Fenced,
+            Exit::Stopped,
+        ];
+        for exit in all {
+            let code = (exit as u8).to_string();
+            let row = rows.iter().find(|row| row[0].trim_matches('`') == code);
+            let row = row.unwrap_or_else(|| panic!("docs/exit-codes.md has no row for {code}"));
+            let retry = row.iter().any(|cell| cell.starts_with("yes"));
+            assert_eq!(retry, exit.is_worth_a_retry(), "whether {code} is worth a retry");
+        }
+    }
+}

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use sha2::{Digest, Sha256};
 
 use super::{
     JobError,
@@ -12,11 +11,12 @@ use super::{
 use crate::{
     crypto::kms::Kms,
     format::{AuditRecord, Manifest, VolumeRecord, layout},
-    model::{BackupId, Sha256Digest},
+    model::BackupId,
     mysql::xbstream::{Dialect, Validator},
     pipeline::{
-        Accept, AuditHead, Finding, Found, OnBad, PipelineError, Progress, Repository, Volumes,
-        budget::{Budget, GROUP_BYTES},
+        Accept, AuditHead, Finding, Found, Hasher, OnBad, PipelineError, Progress, Repository,
+        Volumes,
+        budget::{Budget, FETCHES, GROUP_BYTES},
         open_volumes, verify_chain,
     },
     store::{Key, StoreErrorKind},
@@ -297,13 +297,13 @@ async fn quick(
         let starts = (0..size.div_ceil(GROUP_BYTES)).map(|n| n * GROUP_BYTES);
         let ranges =
             stream::iter(starts.map(|at| store.get_range(&key, at..size.min(at + GROUP_BYTES))));
-        let mut ranges = ranges.buffered(Budget::here().groups - 2);
-        let mut hash = Sha256::new();
+        let mut ranges = ranges.buffered(FETCHES);
+        let hash = Hasher::start();
         while let Some(bytes) = ranges.try_next().await.map_err(PipelineError::from)? {
             progress.add_stored(bytes.len());
-            hash.update(&bytes);
+            hash.update(bytes).await?;
         }
-        if Sha256Digest(hash.finalize().into()) != record.sha256 {
+        if hash.finish().await? != record.sha256 {
             note("its SHA-256 is not the manifest's".into());
         }
     }

@@ -33,7 +33,7 @@ pub struct Budget {
     pub slots: usize,
     /// Part buffers: one being filled, one waiting, the others in flight.
     pub parts: usize,
-    /// Fetched groups alive.
+    /// Fetched groups alive: in flight, being handed out, and two being hashed.
     pub groups: usize,
 }
 
@@ -42,7 +42,7 @@ impl Budget {
     #[must_use]
     pub fn for_cores(cores: usize) -> Self {
         let workers = cores.clamp(1, MAX_WORKERS);
-        Self { workers, slots: workers + 3, parts: UPLOADS + 2, groups: FETCHES + 2 }
+        Self { workers, slots: workers + 3, parts: UPLOADS + 2, groups: FETCHES + 3 }
     }
 
     /// For the cores that this process may use.

@@ -9,13 +9,16 @@ mod volume;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use sha2::{Digest, Sha256};
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{PipelineError, Progress, budget::Budget};
+use super::{
+    Hasher, PipelineError, Progress,
+    budget::{Budget, FETCHES},
+};
 use crate::{
     crypto::Dek,
     format::VolumeRecord,
-    model::{ClusterUuid, DekId, RunId, Sha256Digest},
+    model::{ClusterUuid, DekId, RunId},
     store::{Key, Store},
 };
 
@@ -99,7 +102,7 @@ pub async fn open_volumes<A: Accept>(
     let request = Arc::new(request);
     let (feed, stages) = stages::start(&request, acceptor, on_bad);
     let mut findings = Vec::new();
-    let fetched = fetch(&*store, &request, &feed, on_bad, &mut findings).await;
+    let fetched = fetch(&store, &request, &feed, on_bad, &mut findings).await;
     drop(feed);
     let finished = stages.await.map_err(|_| PipelineError::Worker)?;
     match (fetched, finished) {
@@ -113,44 +116,54 @@ pub async fn open_volumes<A: Accept>(
 }
 
 async fn fetch(
-    store: &dyn Store,
+    store: &Arc<dyn Store>,
     request: &Arc<Volumes>,
     feed: &stages::Feed,
     on_bad: OnBad,
     findings: &mut Vec<Finding>,
 ) -> Result<(), PipelineError> {
     for (at, (key, record)) in request.volumes.iter().enumerate() {
-        let volume =
-            match volume::begin(store, request, key, record, u32::try_from(at).unwrap_or(u32::MAX))
-                .await
-            {
-                Ok(volume) => Arc::new(volume),
-                Err(PipelineError::Integrity { object, why }) if on_bad == OnBad::Note => {
-                    findings.push(Finding { object, chunk: None, why });
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
+        let volume = match volume::begin(
+            &**store,
+            request,
+            key,
+            record,
+            u32::try_from(at).unwrap_or(u32::MAX),
+        )
+        .await
+        {
+            Ok(volume) => Arc::new(volume),
+            Err(PipelineError::Integrity { object, why }) if on_bad == OnBad::Note => {
+                findings.push(Finding { object, chunk: None, why });
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         // The tags prove that whoever sealed this knew the DEK, as every reader does. That the
         // run wrote it is in the manifest's signature alone, by way of this hash.
-        let mut hash = Sha256::new();
-        hash.update(&volume.head);
-        let groups = stream::iter(volume.groups().into_iter().map(|group| async move {
-            let bytes =
-                store.get_range(key, group.range.clone()).await.map_err(PipelineError::reading)?;
-            Ok::<_, PipelineError>((group, bytes))
+        let hash = Hasher::start();
+        hash.update(volume.head.clone()).await?;
+        let groups = stream::iter(volume.groups().into_iter().map(|group| {
+            // Tasks of their own: bytes go on arriving while others are handed out.
+            let (store, key, range) = (Arc::clone(store), key.clone(), group.range.clone());
+            let fetch = tokio::spawn(async move { store.get_range(&key, range).await });
+            let fetch = AbortOnDropHandle::new(fetch);
+            async move {
+                let bytes = fetch.await.map_err(|_| PipelineError::Worker)?;
+                Ok::<_, PipelineError>((group, bytes.map_err(PipelineError::reading)?))
+            }
         }));
-        let mut groups = groups.buffered(request.budget.groups - 2);
+        let mut groups = groups.buffered(FETCHES);
         while let Some((group, bytes)) = groups.try_next().await? {
             if request.progress.is_stopped() {
                 return Err(PipelineError::Stopped);
             }
-            hash.update(&bytes);
             request.progress.add_stored(bytes.len());
+            hash.update(bytes.clone()).await?;
             feed.group(&volume, &group, &bytes).await?;
         }
-        hash.update(&volume.tail);
-        if Sha256Digest(hash.finalize().into()) != record.sha256 {
+        hash.update(volume.tail.clone()).await?;
+        if hash.finish().await? != record.sha256 {
             let why = "its SHA-256 is not the manifest's";
             if on_bad == OnBad::Stop {
                 return Err(PipelineError::integrity(key.as_str(), why));
