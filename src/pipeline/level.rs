@@ -38,7 +38,7 @@ impl FromStr for Level {
 /// What `auto` chooses among; each is worth its time on some data.
 const CANDIDATES: [i32; 5] = [-3, 1, 2, 3, 5];
 /// Every so many chunks one is compressed at every candidate; the first ones always.
-const SAMPLE_EVERY: u64 = 96;
+const SAMPLE_EVERY: u64 = 256;
 /// Seconds that storing a byte costs one core: sealing and hashing it (1.6 ns, measured), and
 /// sending, keeping and fetching it (priced at 400 MB/s).
 const STORED_BYTE_SECONDS: f64 = 4.1e-9;

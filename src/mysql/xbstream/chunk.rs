@@ -92,8 +92,14 @@ pub(super) fn check_path(path: &[u8]) -> Result<(), &'static str> {
     if relative.split(|&b| b == b'/').any(|part| part.is_empty() || part == b"." || part == b"..") {
         return Err("its path has an empty part, `.` or `..`");
     }
+    if relative.split(|&b| b == b'/').any(|part| part.len() > MAX_NAME) {
+        return Err("a part of its path is longer than 255 bytes");
+    }
     Ok(())
 }
+
+/// `NAME_MAX` of every file system that a data directory lies on.
+const MAX_NAME: usize = 255;
 
 /// The path without a leading `./`: both spellings name one file.
 pub(super) fn normal(path: &[u8]) -> &[u8] {

@@ -90,6 +90,8 @@ pub(super) struct Ledger {
     /// Hashes stand for the names of complete files, which may be millions. Two names with one
     /// hash (about 1 in 10⁷ for a million files) would refuse a good stream, never pass a bad one.
     complete: HashSet<u64>,
+    /// Hashes of the folders that files lie in: nothing can be a file and a folder.
+    folders: HashSet<u64>,
     hasher: RandomState,
     files: u64,
     payload_bytes: u64,
@@ -104,6 +106,7 @@ impl Ledger {
             open: HashMap::new(),
             current: Vec::new(),
             complete: HashSet::new(),
+            folders: HashSet::new(),
             hasher: RandomState::new(),
             files: 0,
             payload_bytes: 0,
@@ -132,10 +135,31 @@ impl Ledger {
         }
         if again {
             self.forget(path);
+        } else {
+            self.place(path, hash)?;
         }
         let capture = watched(path).filter(|name| kept(name)).map(|_| Vec::new());
         self.open.insert(path.to_vec(), OpenFile { capture, ..OpenFile::default() });
         Ok(if again { Opened::Again } else { Opened::New })
+    }
+
+    /// Refuses a path that could not be extracted beside the others.
+    fn place(&mut self, path: &[u8], hash: u64) -> Result<(), Problem> {
+        if self.folders.contains(&hash) {
+            return Err("its path is that of a folder".into());
+        }
+        for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+            let folder = &path[..at];
+            let hash = self.hash(folder);
+            if self.folders.contains(&hash) {
+                continue;
+            }
+            if self.open.contains_key(folder) || self.complete.contains(&hash) {
+                return Err("a folder in its path is a file".into());
+            }
+            self.folders.insert(hash);
+        }
+        Ok(())
     }
 
     fn forget(&mut self, path: &[u8]) {

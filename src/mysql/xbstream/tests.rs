@@ -189,6 +189,16 @@ fn nothing_leaves_the_folder() {
 }
 
 #[test]
+fn what_no_folder_can_hold_is_refused() {
+    let under_a_file = percona(&[file("a", b"1"), file("a/b", b"2")]);
+    assert!(refusal(Dialect::Percona, &under_a_file).contains("is a file"));
+    let over_a_folder = percona(&[file("a/b", b"1"), file("a", b"2")]);
+    assert!(refusal(Dialect::Percona, &over_a_folder).contains("that of a folder"));
+    let long = percona(&[file(&"x".repeat(256), b"1")]);
+    assert!(refusal(Dialect::Percona, &long).contains("255 bytes"));
+}
+
+#[test]
 fn missing_or_empty_last_files_are_refused() {
     for left_out in LAST {
         let rest =
