@@ -141,9 +141,9 @@ fn it_refuses_every_changed_object() {
     for (path, at) in changes {
         let whole = fs::read(&path).unwrap();
         let why = format!("{} at {at}", path.display());
-        let mut changed = whole.clone();
-        changed[at] ^= 1;
-        fs::write(&path, changed).unwrap();
+        let mut altered = whole.clone();
+        altered[at] ^= 1;
+        fs::write(&path, altered).unwrap();
         made.refuses(&why, &[]);
         fs::write(&path, whole).unwrap();
     }
