@@ -56,7 +56,7 @@ impl<'a> Case<'a> {
 fn main() -> Outcome<()> {
     // Without `--bench` this is a test that everything still runs.
     let real = std::env::args().any(|arg| arg == "--bench");
-    let (mebibytes, rounds) = if real { (192, 7) } else { (5, 1) };
+    let (mebibytes, rounds) = if real { (64, 5) } else { (5, 1) };
     let folder = tempfile::tempdir()?;
     let stream = sample::stream(folder.path(), mebibytes << 20)?;
     let chunks: Vec<&[u8]> = stream.chunks(CHUNK_BYTES).collect();
