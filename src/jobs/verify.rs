@@ -17,7 +17,7 @@ use crate::{
         Accept, AuditHead, Finding, Found, Hasher, OnBad, PipelineError, Progress, Repository,
         Volumes,
         budget::{Budget, FETCHES, GROUP_BYTES},
-        open_volumes, verify_chain,
+        key, open_volumes, verify_chain,
     },
     store::{Key, StoreErrorKind},
 };
@@ -218,8 +218,7 @@ pub(super) fn volumes(
                 manifest.attempt,
                 volume.sequence,
             );
-            let key = Key::new(&name).map_err(|e| PipelineError::integrity(&name, e))?;
-            Ok((key, volume.clone()))
+            Ok((key(&name)?, volume.clone()))
         })
         .collect()
 }

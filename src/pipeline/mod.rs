@@ -21,6 +21,6 @@ pub use keys::PURPOSE as KEY_PURPOSE;
 pub use level::Level;
 pub use open::{Accept, Finding, OnBad, Opened, Volumes, open_volumes};
 pub use progress::Progress;
-pub use repository::{Found, Repository};
+pub use repository::{Found, Repository, key};
 pub use run::{Run, RunRequest};
 pub use seal::{Inspect, SealRequest, Sealed, seal_stream};

@@ -253,7 +253,10 @@ fn sum(volumes: &[VolumeRecord], of: fn(&VolumeRecord) -> u64) -> Option<u64> {
 }
 
 /// A key from the layout; its parts were checked when they were parsed.
-pub(super) fn key(text: &str) -> Result<Key, PipelineError> {
+///
+/// # Errors
+/// When a record that was read holds a name that is none.
+pub fn key(text: &str) -> Result<Key, PipelineError> {
     Key::new(text).map_err(|e| PipelineError::integrity(text, e))
 }
 

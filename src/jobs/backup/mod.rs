@@ -27,9 +27,8 @@ use crate::{
         Commit, Committed, Found, Inspect, Level, PipelineError, Progress, Repository, Run,
         RunRequest, SealRequest, append_audit,
         budget::{Budget, CHUNKS_PER_VOLUME},
-        commit, seal_stream,
+        commit, key, seal_stream,
     },
-    store::Key,
 };
 
 /// No attempt that is alive leaves an upload untouched for a day.
@@ -214,8 +213,7 @@ async fn transfer(
         dek_id: run.dek_id,
         dek: run.dek.clone(),
         volume_key: Box::new(move |sequence| {
-            let name = layout::volume(&cluster, &backup, attempt, sequence);
-            Key::new(&name).map_err(|e| PipelineError::integrity(name, e))
+            key(&layout::volume(&cluster, &backup, attempt, sequence))
         }),
         level: request.level,
         budget: Budget::here(),
