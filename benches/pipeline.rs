@@ -18,9 +18,10 @@ use backstay::{
     model::{ClusterUuid, DekId, RunId},
     mysql::xbstream::{Dialect, Extractor, SyncPolicy, Validator},
     pipeline::{
-        Accept, Inspect, Level, OnBad, PipelineError, Progress, SealRequest, Sealed, Volumes,
+        Accept, Inspect, Level, Objects, OnBad, PipelineError, Progress, SealRequest, Sealed,
+        StoredObject,
         budget::{Budget, CHUNK_BYTES, CHUNKS_PER_VOLUME},
-        open_volumes, seal_stream,
+        open_objects, seal_stream,
     },
     store::{self, Key, Store, StoreOptions},
 };
@@ -233,20 +234,20 @@ async fn up(stream: &[u8], level: Level) -> Outcome<Stored> {
 }
 
 async fn down(stored: &Stored, acceptor: impl Accept, on_bad: OnBad) -> Outcome<()> {
-    let mut volumes = Vec::new();
+    let mut objects = Vec::new();
     for volume in &stored.sealed.volumes {
-        volumes.push((volume_key(volume.sequence)?, volume.clone()));
+        objects.push(StoredObject::volume(volume_key(volume.sequence)?, volume));
     }
-    let request = Volumes {
+    let request = Objects {
         cluster: ClusterUuid::from_bytes([1; 16]),
         run: RunId::from_bytes([2; 16]),
         dek_id: DekId::from_bytes([3; 16]),
         dek: Dek::from_bytes([4; 32]),
-        volumes,
+        objects,
         budget: Budget::here(),
         progress: Arc::new(Progress::default()),
     };
-    let opened = open_volumes(Arc::clone(&stored.store), request, acceptor, on_bad).await?;
+    let opened = open_objects(Arc::clone(&stored.store), request, acceptor, on_bad).await?;
     if opened.plain_bytes != stored.sealed.bytes_read || !opened.findings.is_empty() {
         return Err("not everything came back".into());
     }

@@ -13,9 +13,9 @@ use backstay::{
     crypto::Dek,
     format::VolumeRecord,
     pipeline::{
-        Inspect, Level, OnBad, PipelineError, Progress, SealRequest, Volumes,
+        Inspect, Level, Objects, OnBad, PipelineError, Progress, SealRequest, StoredObject,
         budget::{Budget, CHUNK_BYTES},
-        open_volumes, seal_stream,
+        open_objects, seal_stream,
     },
 };
 use forge::{CHUNK, DEK, Object, Released, header, key, memory, plaintext};
@@ -91,18 +91,21 @@ async fn there_and_back(
     let source = Choppy { bytes: plain, at: 0, reads, turn: 0 };
     let sealed = seal_stream(Arc::clone(&store), source, Nobody, request).await.unwrap();
     let volumes = sealed.volumes.clone();
-    let named = sealed.volumes.into_iter().map(|v| (key(&format!("vol-{:05}", v.sequence)), v));
-    let request = Volumes {
+    let named = sealed
+        .volumes
+        .into_iter()
+        .map(|v| StoredObject::volume(key(&format!("vol-{:05}", v.sequence)), &v));
+    let request = Objects {
         cluster: good.cluster,
         run: good.run,
         dek_id: good.dek,
         dek: Dek::from_bytes(DEK),
-        volumes: named.collect(),
+        objects: named.collect(),
         budget,
         progress,
     };
     let released = Released::default();
-    let opened = open_volumes(store, request, released.clone(), OnBad::Stop).await.unwrap();
+    let opened = open_objects(store, request, released.clone(), OnBad::Stop).await.unwrap();
     assert!(opened.findings.is_empty());
     let bytes = released.0.lock().unwrap().clone();
     (bytes, volumes)

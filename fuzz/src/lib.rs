@@ -34,7 +34,9 @@ pub(crate) fn index(data: &[u8]) {
     {
         if let Ok(read) = Trailer::decode(trailer, object_bytes) {
             assert_eq!(&read.encode(), trailer);
-            if let Ok(good) = Index::decode(index, &read, u32::from_be_bytes(*chunk)) {
+            if let Ok(good) =
+                Index::decode(index, &read, u32::from_be_bytes(*chunk), Compression::Zstd)
+            {
                 assert_eq!(good.encode(), index);
             }
         }

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::doctor::DoctorArgs;
 use crate::{
     model::{BackupId, ClusterName},
-    pipeline::{AuditHead, Level},
+    pipeline::{ChainHead, Level},
 };
 
 /// MySQL and MariaDB backups for Kubernetes: streamed, sealed, committed only with proof.
@@ -61,7 +61,7 @@ pub(super) struct Global {
     pub(super) trust: Option<PathBuf>,
     /// Refuse a repository whose audit chain does not contain this head, as an earlier run printed it
     #[arg(long, global = true, env = "BACKSTAY_AT_LEAST", value_name = "NUMBER:HASH")]
-    pub(super) at_least: Option<AuditHead>,
+    pub(super) at_least: Option<ChainHead>,
     /// text for people, json for one document on standard output
     #[arg(
         long,

@@ -92,7 +92,7 @@ impl From<&PipelineError> for Exit {
                 SignerError::Crypto(_) => Self::Unexpected,
             },
             PipelineError::Integrity { .. } => Self::Integrity,
-            PipelineError::Taken { .. } => Self::Fenced,
+            PipelineError::Taken { .. } | PipelineError::Fenced { .. } => Self::Fenced,
             PipelineError::Stopped => Self::Stopped,
             PipelineError::Accept(_) | PipelineError::Crypto(_) | PipelineError::Worker => {
                 Self::Unexpected

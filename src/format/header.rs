@@ -21,6 +21,18 @@ const MAX_CHUNK: u32 = 16 << 20;
 pub enum ObjectKind {
     /// A volume of a base backup; its sequence number counts from 0.
     BackupVolume = 1,
+    /// A tail of a binlog file; its sequence number counts what its run has sealed.
+    LogTail = 2,
+    /// A segment of a binlog file; numbered like a tail.
+    LogSegment = 3,
+}
+
+impl ObjectKind {
+    fn of(number: u16) -> Option<Self> {
+        [Self::BackupVolume, Self::LogTail, Self::LogSegment]
+            .into_iter()
+            .find(|kind| *kind as u16 == number)
+    }
 }
 
 /// How each chunk was compressed before it was sealed.
@@ -29,6 +41,14 @@ pub enum ObjectKind {
 pub enum Compression {
     /// One Zstandard frame a chunk (RFC 8878).
     Zstd = 1,
+    /// The same, followed by one skippable frame in the last chunk: its length tells little.
+    ZstdPadded = 2,
+}
+
+impl Compression {
+    fn of(number: u8) -> Option<Self> {
+        [Self::Zstd, Self::ZstdPadded].into_iter().find(|kind| *kind as u8 == number)
+    }
 }
 
 /// The clear-text header of a sealed object. Its hash is bound into the object's keys.
@@ -115,23 +135,24 @@ impl ObjectHeader {
         let known = [
             (version == VERSION, "version"),
             (suite == SUITE_AES256GCM_HKDF_SHA256, "suite"),
-            (compression == Compression::Zstd as u8, "compression"),
             ((MIN_CHUNK..=MAX_CHUNK).contains(&chunk_size), "chunk size"),
-            (kind == ObjectKind::BackupVolume as u16, "kind"),
             (reserved == [0, 0], "reserved field"),
         ];
-        if let Some((_, field)) = known.iter().find(|(good, _)| !good) {
-            return Err(FormatError::damaged(
+        let unknown = |field: &str| {
+            FormatError::damaged(
                 WHAT,
                 format!("its {field} has a value that version 1 does not have"),
-            ));
+            )
+        };
+        if let Some((_, field)) = known.iter().find(|(good, _)| !good) {
+            return Err(unknown(field));
         }
         Ok(Self {
-            compression: Compression::Zstd,
+            compression: Compression::of(compression).ok_or_else(|| unknown("compression"))?,
             chunk_size,
             cluster,
             run,
-            kind: ObjectKind::BackupVolume,
+            kind: ObjectKind::of(kind).ok_or_else(|| unknown("kind"))?,
             sequence,
             dek,
             salt,

@@ -1,6 +1,6 @@
 //! The index (sealed) and the trailer (untrusted) of a sealed object.
 
-use super::{COMMITMENT_BYTES, FormatError, HEADER_BYTES};
+use super::{COMMITMENT_BYTES, Compression, FormatError, HEADER_BYTES};
 
 const WHAT: &str = "sealed object";
 const TRAILER_MAGIC: &[u8; 8] = b"YATSKCAB";
@@ -39,7 +39,12 @@ impl Index {
     ///
     /// # Errors
     /// When lengths do not add up: an index that lies about one chunk lies about the object.
-    pub fn decode(bytes: &[u8], trailer: &Trailer, chunk_size: u32) -> Result<Self, FormatError> {
+    pub fn decode(
+        bytes: &[u8],
+        trailer: &Trailer,
+        chunk_size: u32,
+        compression: Compression,
+    ) -> Result<Self, FormatError> {
         let wrong = |why: &str| Err(FormatError::damaged(WHAT, format!("its index {why}")));
         let (entries, rest) = bytes.as_chunks::<ENTRY_BYTES>();
         if !rest.is_empty() || entries.len() != trailer.chunks as usize {
@@ -60,10 +65,13 @@ impl Index {
             return wrong("ends with an empty chunk");
         }
         let bound = max_stored(chunk_size);
-        if chunks
-            .iter()
-            .any(|c| c.stored <= u32::try_from(TAG_BYTES).unwrap_or(u32::MAX) || c.stored > bound)
-        {
+        let last_bound = match compression {
+            Compression::Zstd => bound,
+            Compression::ZstdPadded => bound.saturating_add(chunk_size),
+        };
+        let tag = u32::try_from(TAG_BYTES).unwrap_or(u32::MAX);
+        let within = |c: &ChunkEntry, bound| c.stored > tag && c.stored <= bound;
+        if !others.iter().all(|c| within(c, bound)) || !within(last, last_bound) {
             return wrong("has a chunk whose stored length is out of bounds");
         }
         if chunks.iter().map(|c| u64::from(c.stored)).sum::<u64>() != trailer.body_bytes {
@@ -170,7 +178,7 @@ mod tests {
     #[test]
     fn index_and_trailer_read_what_they_write() {
         let (index, trailer) = sample();
-        assert_eq!(Index::decode(&index.encode(), &trailer, 1024), Ok(index));
+        assert_eq!(Index::decode(&index.encode(), &trailer, 1024, Compression::Zstd), Ok(index));
         assert_eq!(Trailer::decode(&trailer.encode(), trailer.object_bytes()), Ok(trailer));
     }
 
@@ -192,7 +200,7 @@ mod tests {
         assert!(Trailer::decode(&trailer.encode(), u64::MAX - 1).is_err());
         let entry = Index(vec![ChunkEntry { stored: 4, plain: 7 }]).encode();
         let trailer = Trailer { body_bytes: 4, chunks: 1 };
-        assert!(Index::decode(&entry, &trailer, u32::MAX).is_err());
+        assert!(Index::decode(&entry, &trailer, u32::MAX, Compression::Zstd).is_err());
     }
 
     #[test]
@@ -201,10 +209,18 @@ mod tests {
         let good = index.encode();
         let mut longer = trailer;
         longer.body_bytes += 1;
-        assert!(Index::decode(&good, &longer, 1024).is_err());
-        assert!(Index::decode(&good, &trailer, 2048).is_err());
-        assert!(Index::decode(&good[..16], &trailer, 1024).is_err());
+        assert!(Index::decode(&good, &longer, 1024, Compression::Zstd).is_err());
+        assert!(Index::decode(&good, &trailer, 2048, Compression::Zstd).is_err());
+        assert!(Index::decode(&good[..16], &trailer, 1024, Compression::Zstd).is_err());
         let swollen = Index(vec![ChunkEntry { stored: 220, plain: 1025 }]).encode();
-        assert!(Index::decode(&swollen, &Trailer { body_bytes: 220, chunks: 1 }, 1024).is_err());
+        assert!(
+            Index::decode(
+                &swollen,
+                &Trailer { body_bytes: 220, chunks: 1 },
+                1024,
+                Compression::Zstd
+            )
+            .is_err()
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! The names of objects below the repository's URL.
 
-use crate::model::{AttemptId, BackupId, ClusterName, DekId, RunId};
+use crate::model::{
+    AttemptId, BackupId, BinlogName, ClusterName, DekId, RunId, SegmentId, ServerName,
+};
 
 /// The record that makes a folder a cluster.
 #[must_use]
@@ -65,4 +67,28 @@ pub fn audit_folder(cluster: &ClusterName) -> String {
 #[must_use]
 pub fn audit(cluster: &ClusterName, number: u64) -> String {
     format!("{cluster}/audit/{number:020}")
+}
+
+/// The folder of the binlog log.
+#[must_use]
+pub fn log_folder(cluster: &ClusterName) -> String {
+    format!("{cluster}/log/")
+}
+
+/// A record of the binlog log; numbers begin at 1.
+#[must_use]
+pub fn log(cluster: &ClusterName, number: u64) -> String {
+    format!("{cluster}/log/{number:020}")
+}
+
+/// A sealed segment of a binlog file that begins at `start`.
+#[must_use]
+pub fn segment(
+    cluster: &ClusterName,
+    server: &ServerName,
+    file: &BinlogName,
+    start: u64,
+    id: SegmentId,
+) -> String {
+    format!("{cluster}/segments/{server}/{file}/{start:020}-{id}")
 }

@@ -8,6 +8,7 @@ mod error;
 mod header;
 mod index;
 pub mod layout;
+mod log;
 mod manifest;
 mod record;
 
@@ -18,5 +19,10 @@ pub use header::{
     SUITE_AES256GCM_HKDF_SHA256,
 };
 pub use index::{ChunkEntry, Index, MAX_CHUNKS, TAG_BYTES, TRAILER_BYTES, Trailer};
+pub use log::{
+    Branch, CHECKPOINT_EVERY, CheckpointEntry, CommitSpan, EpochEntry, EpochReason, ForkEntry,
+    GapEntry, GroupMark, HeartbeatEntry, LogEntry, LogRange, LogRecord, LogServer, OpenFile,
+    Opening, SealedRange, SegmentData, SegmentEntry, SegmentSummary, TailEntry,
+};
 pub use manifest::{EngineRecord, Manifest, SourceRecord, VolumeRecord};
 pub use record::{AuditRecord, ClusterRecord, KeyRecord, Role, RunIdentity, RunRecord};

@@ -25,6 +25,8 @@ pub struct ClusterRecord {
 pub enum Role {
     /// A base backup.
     Backup,
+    /// The binlog log.
+    Archive,
 }
 
 /// Who ran a job, as far as the job can tell.

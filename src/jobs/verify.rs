@@ -10,16 +10,16 @@ use super::{
 };
 use crate::{
     crypto::kms::Kms,
-    format::{AuditRecord, Manifest, VolumeRecord, layout},
+    format::{AuditRecord, Manifest, layout},
     model::BackupId,
     mysql::xbstream::{Dialect, Validator},
     pipeline::{
-        Accept, AuditHead, Finding, Found, Hasher, OnBad, PipelineError, Progress, Repository,
-        Volumes,
+        Accept, ChainHead, Finding, Found, Hasher, Objects, OnBad, PipelineError, Progress,
+        Repository, StoredObject,
         budget::{Budget, FETCHES, GROUP_BYTES},
-        key, open_volumes, verify_chain,
+        key, open_objects, verify_chain,
     },
-    store::{Key, StoreErrorKind},
+    store::StoreErrorKind,
 };
 
 /// What to verify, and how.
@@ -32,7 +32,7 @@ pub struct Request<'a> {
     /// Opens the DEKs; not needed for a quick look.
     pub kms: Option<&'a dyn Kms>,
     /// What the audit chain must contain.
-    pub at_least: Option<AuditHead>,
+    pub at_least: Option<ChainHead>,
     /// Where to count.
     pub progress: Arc<Progress>,
 }
@@ -207,7 +207,7 @@ fn status(ok: bool) -> &'static str {
 pub(super) fn volumes(
     repository: &Repository,
     manifest: &Manifest,
-) -> Result<Vec<(Key, VolumeRecord)>, JobError> {
+) -> Result<Vec<StoredObject>, JobError> {
     manifest
         .volumes
         .iter()
@@ -218,7 +218,7 @@ pub(super) fn volumes(
                 manifest.attempt,
                 volume.sequence,
             );
-            Ok((key(&name)?, volume.clone()))
+            Ok(StoredObject::volume(key(&name)?, volume))
         })
         .collect()
 }
@@ -242,12 +242,12 @@ async fn full(
         }
         Err(error) => return Err(error.into()),
     };
-    let request = Volumes {
+    let request = Objects {
         cluster: manifest.cluster_uuid,
         run: manifest.run_id,
         dek_id: manifest.dek_id,
         dek,
-        volumes: volumes(repository, manifest)?,
+        objects: volumes(repository, manifest)?,
         budget: Budget::here(),
         progress: Arc::clone(&request.progress),
     };
@@ -256,7 +256,7 @@ async fn full(
         problem: None,
     };
     let opened =
-        open_volumes(Arc::clone(repository.store()), request, framing, OnBad::Note).await?;
+        open_objects(Arc::clone(repository.store()), request, framing, OnBad::Note).await?;
     let mut findings = opened.findings;
     if findings.is_empty() {
         let ended = opened.acceptor.validator.map(Validator::finish);
@@ -277,7 +277,8 @@ async fn quick(
     progress: &Progress,
 ) -> Result<Vec<Finding>, JobError> {
     let mut findings = Vec::new();
-    for (key, record) in volumes(repository, manifest)? {
+    for record in volumes(repository, manifest)? {
+        let key = record.key;
         let mut note =
             |why: String| findings.push(Finding { object: key.to_string(), chunk: None, why });
         let store = repository.store();

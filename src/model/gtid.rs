@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use super::intervals;
+
 /// Which transactions a server has.
 ///
 /// * MySQL: `uuid[:tag]:first-last[:…], …`, a set with holes
@@ -30,6 +32,12 @@ pub struct GtidParseError {
     why: &'static str,
 }
 
+impl GtidParseError {
+    pub(super) fn new(flavor: super::Flavor, text: &str, why: &'static str) -> Self {
+        Self { text: text.chars().take(200).collect(), flavor, why }
+    }
+}
+
 impl GtidSet {
     /// The empty set of a flavor.
     #[must_use]
@@ -45,7 +53,7 @@ impl GtidSet {
     /// # Errors
     /// When a part is malformed, an interval is empty or a number is zero.
     pub fn parse(flavor: super::Flavor, text: &str) -> Result<Self, GtidParseError> {
-        let wrong = |why| GtidParseError { text: text.chars().take(200).collect(), flavor, why };
+        let wrong = |why| GtidParseError::new(flavor, text, why);
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         match flavor {
             super::Flavor::Mysql => {
@@ -74,8 +82,7 @@ impl GtidSet {
     /// # Errors
     /// When the text is not a GTID of this set's flavor.
     pub fn add(&mut self, gtid: &str) -> Result<(), GtidParseError> {
-        let wrong =
-            |flavor, why| GtidParseError { text: gtid.chars().take(200).collect(), flavor, why };
+        let wrong = |flavor, why| GtidParseError::new(flavor, gtid, why);
         match self {
             Self::Mysql(_) => {
                 self.add_mysql_part(gtid.trim()).map_err(|why| wrong(super::Flavor::Mysql, why))
@@ -99,6 +106,25 @@ impl GtidSet {
         }
     }
 
+    /// What is in this set of MySQL and not in `other`.
+    #[must_use]
+    pub(super) fn minus(&self, other: &Self) -> Self {
+        let (Self::Mysql(map), Self::Mysql(other)) = (self, other) else { return self.clone() };
+        let left = map.iter().filter_map(|(source, intervals)| {
+            let taken = other.get(source).map(Vec::as_slice).unwrap_or_default();
+            let left = intervals::minus(intervals, taken);
+            (!left.is_empty()).then(|| (source.clone(), left))
+        });
+        Self::Mysql(left.collect())
+    }
+
+    /// How many transactions a set of MySQL has.
+    #[must_use]
+    pub(super) fn count(&self) -> u64 {
+        let Self::Mysql(map) = self else { return 0 };
+        map.values().fold(0, |sum, source| sum.saturating_add(intervals::count(source)))
+    }
+
     fn add_mysql_part(&mut self, part: &str) -> Result<(), &'static str> {
         let Self::Mysql(map) = self else { return Err("a MariaDB set takes no MySQL GTID") };
         let mut fields = part.split(':').map(str::trim);
@@ -110,7 +136,7 @@ impl GtidSet {
         let mut seen = false;
         for field in fields {
             if let Some(interval) = interval(field)? {
-                insert(map.entry(source.clone()).or_default(), interval);
+                intervals::insert(map.entry(source.clone()).or_default(), interval);
                 seen = true;
             } else {
                 source = format!("{uuid}:{}", field.to_ascii_lowercase());
@@ -147,19 +173,7 @@ fn interval(field: &str) -> Result<Option<(u64, u64)>, &'static str> {
     Ok(Some((start, end)))
 }
 
-fn insert(intervals: &mut Vec<(u64, u64)>, (mut start, mut end): (u64, u64)) {
-    let touches = |&(s, e): &(u64, u64)| s <= end.saturating_add(1) && start <= e.saturating_add(1);
-    let joined: Vec<_> = intervals.iter().copied().filter(touches).collect();
-    intervals.retain(|interval| !joined.contains(interval));
-    for (s, e) in joined {
-        start = start.min(s);
-        end = end.max(e);
-    }
-    let at = intervals.partition_point(|&(s, _)| s < start);
-    intervals.insert(at, (start, end));
-}
-
-fn mariadb_gtid(text: &str) -> Option<(u32, u32, u64)> {
+pub(super) fn mariadb_gtid(text: &str) -> Option<(u32, u32, u64)> {
     let mut fields = text.split('-');
     let gtid =
         (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);

@@ -102,6 +102,17 @@ random_id!(
     "attempt id"
 );
 
+random_id!(
+    /// One line of life of a cluster: every restore begins a new one.
+    HistoryId,
+    "history id"
+);
+random_id!(
+    /// One sealed segment.
+    SegmentId,
+    "segment id"
+);
+
 /// A name that a person chose: part of a key in every store.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
@@ -166,6 +177,17 @@ name!(
     /// The name of one base backup: chosen by the caller, or a time stamp and random digits.
     BackupId,
     "backup id"
+);
+
+name!(
+    /// What tells a server from every other one: its uuid, or its number.
+    ServerName,
+    "server name"
+);
+name!(
+    /// The base name of a binlog file, such as `binlog.000042`.
+    BinlogName,
+    "binlog file name that can be archived"
 );
 
 impl BackupId {

@@ -1,11 +1,9 @@
 //! The audit chain: numbered records, each with the hash of the one before.
 
-use std::{fmt, str::FromStr};
-
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
-use super::{Finding, PipelineError, Repository, Run, repository::key};
+use super::{ChainHead, Finding, PipelineError, Repository, Run, repository::key};
 use crate::{
     format::{AuditRecord, Payload, layout},
     model::{Sha256Digest, Timestamp},
@@ -14,39 +12,6 @@ use crate::{
 
 /// How often to try the next number when other runs append, too.
 const RACES: u32 = 64;
-
-/// The newest record of the chain: whoever keeps it can later prove a roll-back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AuditHead {
-    /// Its number; 0 for an empty chain.
-    pub number: u64,
-    /// SHA-256 of its stored bytes.
-    pub sha256: Sha256Digest,
-}
-
-impl fmt::Display for AuditHead {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.number, self.sha256)
-    }
-}
-
-/// A text that is no head.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a head: NUMBER:HASH is expected, as an earlier run printed it")]
-pub struct HeadError(String);
-
-impl FromStr for AuditHead {
-    type Err = HeadError;
-
-    fn from_str(text: &str) -> Result<Self, HeadError> {
-        let wrong = || HeadError(text.chars().take(120).collect());
-        let (number, hash) = text.split_once(':').ok_or_else(wrong)?;
-        Ok(Self {
-            number: number.parse().map_err(|_| wrong())?,
-            sha256: hash.parse().map_err(|_| wrong())?,
-        })
-    }
-}
 
 /// Appends an act to the chain.
 ///
@@ -57,7 +22,7 @@ pub async fn append(
     action: &str,
     subject: &str,
     record: Sha256Digest,
-) -> Result<AuditHead, PipelineError> {
+) -> Result<ChainHead, PipelineError> {
     let repository = &run.repository;
     for _ in 0..RACES {
         let head = head(repository).await?;
@@ -76,7 +41,7 @@ pub async fn append(
         let sha256 = Sha256Digest(Sha256::digest(&stored).into());
         let object = key(&layout::audit(repository.cluster(), audit.number))?;
         match repository.store().create(&object, stored).await {
-            Ok(()) => return Ok(AuditHead { number: audit.number, sha256 }),
+            Ok(()) => return Ok(ChainHead { number: audit.number, sha256 }),
             Err(error) if error.kind == StoreErrorKind::AlreadyExists => {}
             Err(error) => return Err(error.into()),
         }
@@ -88,12 +53,12 @@ pub async fn append(
 }
 
 /// The newest record, believed.
-async fn head(repository: &Repository) -> Result<AuditHead, PipelineError> {
+async fn head(repository: &Repository) -> Result<ChainHead, PipelineError> {
     let Some(number) = numbers(repository).await?.pop() else {
-        return Ok(AuditHead { number: 0, sha256: Sha256Digest([0; 32]) });
+        return Ok(ChainHead::EMPTY);
     };
     let (_, sha256) = read(repository, number).await?;
-    Ok(AuditHead { number, sha256 })
+    Ok(ChainHead { number, sha256 })
 }
 
 async fn numbers(repository: &Repository) -> Result<Vec<u64>, PipelineError> {
@@ -128,12 +93,12 @@ async fn read(
 /// When the store fails.
 pub async fn verify_chain(
     repository: &Repository,
-    at_least: Option<AuditHead>,
-) -> Result<(Vec<AuditRecord>, AuditHead, Vec<Finding>), PipelineError> {
+    at_least: Option<ChainHead>,
+) -> Result<(Vec<AuditRecord>, ChainHead, Vec<Finding>), PipelineError> {
     let mut findings = Vec::new();
     let mut records = Vec::new();
     let mut previous = Some(Sha256Digest([0; 32]));
-    let mut head = AuditHead { number: 0, sha256: Sha256Digest([0; 32]) };
+    let mut head = ChainHead::EMPTY;
     let mut kept = at_least.is_none_or(|head| head.number == 0);
     let last = numbers(repository).await?.last().copied().unwrap_or_default();
     for number in 1..=last {
@@ -146,9 +111,9 @@ pub async fn verify_chain(
                 if previous.is_some_and(|previous| previous != record.previous) {
                     bad("it does not follow the record before it".into());
                 }
-                kept |= at_least == Some(AuditHead { number, sha256 });
+                kept |= at_least == Some(ChainHead { number, sha256 });
                 previous = Some(sha256);
-                head = AuditHead { number, sha256 };
+                head = ChainHead { number, sha256 };
                 records.push(record);
             }
             Err(PipelineError::Integrity { why, .. }) => {

@@ -9,6 +9,10 @@ pub const CHUNK_BYTES: usize = 2 << 20;
 pub const PART_BYTES: usize = 16 << 20;
 /// Chunks of a full volume: at most 62.6 GiB stored, under the 64 GiB of the format.
 pub const CHUNKS_PER_VOLUME: u32 = 32_000;
+/// Plaintext bytes of a chunk of a tail or segment: the archiver holds one of each.
+pub const LOG_CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of every part of a segment but the last: as little as S3 allows.
+pub const LOG_PART_BYTES: usize = 5 << 20;
 /// Stored bytes fetched by one request, at least one chunk.
 pub const GROUP_BYTES: u64 = 8 << 20;
 /// Part uploads in flight.

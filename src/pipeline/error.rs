@@ -48,6 +48,16 @@ pub enum PipelineError {
         /// By what.
         why: String,
     },
+    /// Another archiver owns the log now.
+    #[error(
+        "fenced: run {run} has claimed epoch {epoch} of the log: this archiver ships nothing more"
+    )]
+    Fenced {
+        /// Its epoch.
+        epoch: u64,
+        /// Its run.
+        run: crate::model::RunId,
+    },
     /// Asked to stop.
     #[error("stopped by a signal")]
     Stopped,

@@ -8,15 +8,21 @@ use crate::{
         Dek,
         kms::{KeyContext, Kms, KmsError},
     },
-    format::{KeyRecord, layout},
+    format::{KeyRecord, Role, layout},
     model::DekId,
 };
 
-/// What a DEK of a backup is for, in the KMS context.
-pub const PURPOSE: &str = "backup";
+/// What the DEK of a run is for, in the KMS context.
+#[must_use]
+pub fn purpose(role: Role) -> &'static str {
+    match role {
+        Role::Backup => "backup",
+        Role::Archive => "archive",
+    }
+}
 
 impl Repository {
-    /// The DEK of a backup, unwrapped by this KEK.
+    /// The DEK of a run, unwrapped by this KEK.
     ///
     /// # Errors
     /// When no believed record has a wrap that this KEK opens, or what comes out is another key.
@@ -29,8 +35,8 @@ impl Repository {
         let mut believed = None;
         for object in listed.iter().rev().map(|info| info.key.to_string()) {
             match self.generation(dek, &object).await {
-                Ok(record) => {
-                    believed = Some((object, record));
+                Ok((record, role)) => {
+                    believed = Some((object, record, role));
                     break;
                 }
                 Err(error @ PipelineError::Integrity { .. }) => {
@@ -40,11 +46,11 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
-        let Some((object, record)) = believed else {
+        let Some((object, record, role)) = believed else {
             return Err(refused
                 .unwrap_or_else(|| PipelineError::integrity(folder, "the DEK has no key record")));
         };
-        let context = KeyContext { cluster: record.cluster_uuid, dek, purpose: PURPOSE };
+        let context = KeyContext { cluster: record.cluster_uuid, dek, purpose: purpose(role) };
         let Some(wrapped) = record.wraps.iter().find(|wrap| wrap.kek == kms.name()) else {
             let found =
                 record.wraps.iter().map(|wrap| wrap.kek.as_str()).collect::<Vec<_>>().join(", ");
@@ -81,8 +87,12 @@ impl Repository {
         Ok(findings)
     }
 
-    /// One generation of a DEK's record, believed.
-    async fn generation(&self, dek: DekId, object: &str) -> Result<KeyRecord, PipelineError> {
+    /// One generation of a DEK's record, believed, and the role of the DEK's own run.
+    async fn generation(
+        &self,
+        dek: DekId,
+        object: &str,
+    ) -> Result<(KeyRecord, Role), PipelineError> {
         let found = self.record_of_cluster::<KeyRecord>(object.to_owned()).await?;
         let Some(Found { record, .. }) = found else {
             return Err(PipelineError::integrity(object, "it is missing"));
@@ -91,13 +101,13 @@ impl Repository {
             let why = "it is the record of another DEK or generation";
             return Err(PipelineError::integrity(object, why));
         }
-        self.check_origin(&record, object).await?;
-        Ok(record)
+        let role = self.check_origin(&record, object).await?;
+        Ok((record, role))
     }
 
     /// A DEK is the one that its own run committed to in generation 1. Without this any other
     /// run could add a generation with a key of its choice, and volumes to go with it.
-    async fn check_origin(&self, newest: &KeyRecord, object: &str) -> Result<(), PipelineError> {
+    async fn check_origin(&self, newest: &KeyRecord, object: &str) -> Result<Role, PipelineError> {
         let name = layout::key(self.cluster(), newest.dek_id, 1);
         let first = if newest.generation == 1 {
             newest.clone()
@@ -115,6 +125,6 @@ impl Repository {
                 "it commits to another key than generation 1",
             ));
         }
-        Ok(())
+        Ok(run.role)
     }
 }

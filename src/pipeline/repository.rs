@@ -10,8 +10,8 @@ use super::PipelineError;
 use crate::{
     crypto::{signer::Trust, verify},
     format::{
-        AuditRecord, ClusterRecord, Envelope, KeyRecord, MAX_RECORD_BYTES, Manifest, Payload, Role,
-        RunRecord, VolumeRecord, layout,
+        AuditRecord, ClusterRecord, Envelope, KeyRecord, LogRecord, MAX_RECORD_BYTES, Manifest,
+        Payload, Role, RunRecord, VolumeRecord, layout,
     },
     model::{BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest},
     store::{Key, Store, StoreErrorKind},
@@ -40,7 +40,7 @@ macro_rules! signed_by_run {
     )*};
 }
 
-signed_by_run!(ClusterRecord, KeyRecord, AuditRecord, Manifest);
+signed_by_run!(ClusterRecord, KeyRecord, AuditRecord, Manifest, LogRecord);
 
 /// A record that has been believed, and the hash of its stored bytes.
 #[derive(Debug, Clone)]
@@ -198,20 +198,32 @@ impl Repository {
     ) -> Result<Option<Found<P>>, PipelineError> {
         let found = self.record::<P>(object.clone()).await?;
         if let Some(Found { record, .. }) = &found {
-            match self.uuid().await? {
-                Some(uuid) if uuid == record.cluster() => {}
-                Some(_) => {
-                    return Err(PipelineError::integrity(object, "it belongs to another cluster"));
-                }
-                None => {
-                    return Err(PipelineError::integrity(
-                        layout::cluster(&self.cluster),
-                        "it is missing",
-                    ));
-                }
-            }
+            self.check_cluster(object, record).await?;
         }
         Ok(found)
+    }
+
+    /// The same, of bytes that were read already.
+    pub(super) async fn believe<P: SignedByRun>(
+        &self,
+        object: &str,
+        stored: &[u8],
+    ) -> Result<Found<P>, PipelineError> {
+        let found = self.signed::<P>(object, stored).await?;
+        self.check_cluster(object.to_owned(), &found.record).await?;
+        Ok(found)
+    }
+
+    async fn check_cluster<P: SignedByRun>(
+        &self,
+        object: String,
+        record: &P,
+    ) -> Result<(), PipelineError> {
+        match self.uuid().await? {
+            Some(uuid) if uuid == record.cluster() => Ok(()),
+            Some(_) => Err(PipelineError::integrity(object, "it belongs to another cluster")),
+            None => Err(PipelineError::integrity(layout::cluster(&self.cluster), "it is missing")),
+        }
     }
 
     async fn record<P: SignedByRun>(
@@ -219,12 +231,20 @@ impl Repository {
         object: String,
     ) -> Result<Option<Found<P>>, PipelineError> {
         let Some(bytes) = self.read(&object).await? else { return Ok(None) };
-        let bad = |e| PipelineError::format(&object, &e);
-        let opened = Envelope::decode::<P>(&bytes).map_err(bad)?;
+        self.signed(&object, &bytes).await.map(Some)
+    }
+
+    async fn signed<P: SignedByRun>(
+        &self,
+        object: &str,
+        bytes: &[u8],
+    ) -> Result<Found<P>, PipelineError> {
+        let bad = |e| PipelineError::format(object, &e);
+        let opened = Envelope::decode::<P>(bytes).map_err(bad)?;
         let record: P = opened.document().map_err(bad)?;
         let run = self.run(record.run_id()).await?;
         verify(&run.public_key.0, &opened.signed, &opened.signature)
-            .map_err(|e| PipelineError::integrity(&object, e))?;
+            .map_err(|e| PipelineError::integrity(object, e))?;
         if opened.keyid != run.run_id.to_string() {
             return Err(PipelineError::integrity(object, "it names another key than signed it"));
         }
@@ -234,7 +254,7 @@ impl Repository {
                 "it belongs to another cluster than its run",
             ));
         }
-        Ok(Some(Found { record, sha256: Sha256Digest(Sha256::digest(&bytes).into()) }))
+        Ok(Found { record, sha256: Sha256Digest(Sha256::digest(bytes).into()) })
     }
 
     /// A small object; nothing when it is not there.

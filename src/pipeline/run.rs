@@ -1,12 +1,15 @@
 //! A run that writes: its key, its DEK, and the records that readers will check it by.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 
 use super::{
     PipelineError,
-    keys::PURPOSE,
+    keys::purpose,
     repository::{Repository, key},
 };
 use crate::{
@@ -49,6 +52,7 @@ pub struct Run {
     /// Its DEK.
     pub dek: Dek,
     key: RunKey,
+    sealed: AtomicU64,
 }
 
 impl Run {
@@ -77,9 +81,12 @@ impl Run {
             Some(uuid) => uuid,
             None => ClusterUuid::from_bytes(crypto::random()?),
         };
-        let (dek, wrapped) =
-            request.kms.generate(&KeyContext { cluster, dek: dek_id, purpose: PURPOSE }).await?;
-        let mut run = Self { repository, cluster, id, dek_id, dek, key: run_key };
+        let (dek, wrapped) = request
+            .kms
+            .generate(&KeyContext { cluster, dek: dek_id, purpose: purpose(request.role) })
+            .await?;
+        let mut run =
+            Self { repository, cluster, id, dek_id, dek, key: run_key, sealed: AtomicU64::new(0) };
         run.store_run_record(request).await?;
         if known.is_none() && !run.create_cluster(request.started_at).await? {
             // Another first run was quicker: this run's records name a cluster that is not; begin again.
@@ -99,6 +106,11 @@ impl Run {
         run.create(&name, run.sign(&record)?).await?;
         run.cluster = cluster;
         Ok(run)
+    }
+
+    /// The number of the next object of the log that this run seals, from 0.
+    pub fn next_sequence(&self) -> u64 {
+        self.sealed.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A record as it is stored, signed by this run.

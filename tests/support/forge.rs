@@ -6,7 +6,9 @@ use backstay::{
     crypto::{ChunkSealer, Dek, IndexCipher, ObjectKeys},
     format::{ChunkEntry, Compression, Index, ObjectHeader, ObjectKind, Trailer, VolumeRecord},
     model::{ClusterUuid, DekId, RunId, Sha256Digest},
-    pipeline::{Accept, OnBad, PipelineError, Progress, Volumes, budget::Budget, open_volumes},
+    pipeline::{
+        Accept, Objects, OnBad, PipelineError, Progress, StoredObject, budget::Budget, open_objects,
+    },
     store::{Key, Store, StoreOptions, open},
 };
 use bytes::Bytes;
@@ -159,20 +161,20 @@ pub(crate) async fn read(
     for (n, (bytes, record)) in volumes.iter().enumerate() {
         let key = key(&format!("vol-{n:05}"));
         assert!(store.create(&key, Bytes::from(bytes.clone())).await.is_ok());
-        named.push((key, record.clone()));
+        named.push(StoredObject::volume(key, record));
     }
     let good = header(0);
-    let request = Volumes {
+    let request = Objects {
         cluster: good.cluster,
         run: good.run,
         dek_id: good.dek,
         dek: Dek::from_bytes(dek),
-        volumes: named,
+        objects: named,
         budget: Budget::for_cores(2),
         progress: Arc::new(Progress::default()),
     };
     let released = Released::default();
-    let result = open_volumes(store, request, released.clone(), OnBad::Stop).await;
+    let result = open_objects(store, request, released.clone(), OnBad::Stop).await;
     let bytes = released.0.lock().map(|b| b.clone()).unwrap_or_default();
     (result.err(), bytes)
 }

@@ -19,7 +19,7 @@ use backstay::{
     model::{AttemptId, BackupId, EngineKind, ProofKind, Timestamp, TransportSecurity},
     mysql::xbstream::{Dialect, Validator},
     pipeline::{
-        Accept, AuditHead, Commit, Ending, Inspect, Level, PipelineError, Progress, Repository,
+        Accept, ChainHead, Commit, Ending, Inspect, Level, PipelineError, Progress, Repository,
         Run, RunRequest, SealRequest, append_audit, budget::Budget, commit, seal_stream,
     },
     store::{Key, Store, StoreOptions},
@@ -65,7 +65,7 @@ pub(crate) struct Backup {
 pub(crate) struct Vault {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) backups: Vec<Backup>,
-    pub(crate) head: AuditHead,
+    pub(crate) head: ChainHead,
     kms: FileKms,
     trust: Trust,
     signer: FileSigner,
@@ -179,7 +179,7 @@ impl Vault {
     }
 
     /// Whether `verify` exits with 6.
-    pub(crate) async fn is_damaged(&self, cluster: &str, at_least: Option<AuditHead>) -> bool {
+    pub(crate) async fn is_damaged(&self, cluster: &str, at_least: Option<ChainHead>) -> bool {
         let repository = self.reader(cluster);
         let kms: &dyn Kms = &self.kms;
         let progress = Arc::new(Progress::default());

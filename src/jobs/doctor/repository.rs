@@ -10,8 +10,9 @@ use crate::{
         self, CryptoError, Dek,
         kms::{KeyContext, Kms, KmsError},
     },
+    format::Role,
     model::{ClusterUuid, DekId},
-    pipeline::{KEY_PURPOSE, Repository},
+    pipeline::{Repository, purpose},
     store::probe_create_only,
 };
 
@@ -54,7 +55,7 @@ async fn round_trip(kms: &dyn Kms) -> Result<Check, KmsError> {
     let context = KeyContext {
         cluster: ClusterUuid::from_bytes(crypto::random()?),
         dek: DekId::from_bytes(crypto::random()?),
-        purpose: KEY_PURPOSE,
+        purpose: purpose(Role::Backup),
     };
     let dek = Dek::generate()?;
     let wrapped = kms.wrap(&context, &dek).await?;

@@ -10,7 +10,7 @@ use crate::{
     model::BackupId,
     mysql::xbstream::{Dialect, Extractor, SyncPolicy},
     pipeline::{
-        Accept, OnBad, PipelineError, Progress, Repository, Volumes, budget::Budget, open_volumes,
+        Accept, Objects, OnBad, PipelineError, Progress, Repository, budget::Budget, open_objects,
     },
 };
 
@@ -59,17 +59,17 @@ impl Chosen {
     ) -> Result<A, JobError> {
         let manifest = &self.manifest;
         progress.expect(manifest.bytes_read);
-        let opening = Volumes {
+        let opening = Objects {
             cluster: manifest.cluster_uuid,
             run: manifest.run_id,
             dek_id: manifest.dek_id,
             dek: self.dek.clone(),
-            volumes: volumes(repository, manifest)?,
+            objects: volumes(repository, manifest)?,
             budget: Budget::here(),
             progress: Arc::clone(progress),
         };
         let store = Arc::clone(repository.store());
-        let opened = open_volumes(store, opening, acceptor, OnBad::Stop).await?;
+        let opened = open_objects(store, opening, acceptor, OnBad::Stop).await?;
         if opened.plain_bytes == manifest.bytes_read {
             return Ok(opened.acceptor);
         }

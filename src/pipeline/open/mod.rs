@@ -3,8 +3,12 @@
 //! Nothing of a chunk is handed on unless its tag has verified and its frame has given
 //! exactly the bytes that the sealed index promised.
 
+mod chunk;
 mod stages;
 mod volume;
+mod whole;
+
+pub use whole::open_whole;
 
 use std::sync::Arc;
 
@@ -17,8 +21,8 @@ use super::{
 };
 use crate::{
     crypto::Dek,
-    format::VolumeRecord,
-    model::{ClusterUuid, DekId, RunId},
+    format::{ObjectKind, VolumeRecord},
+    model::{ClusterUuid, DekId, RunId, Sha256Digest},
     store::{Key, Store},
 };
 
@@ -51,8 +55,43 @@ pub struct Finding {
     pub why: String,
 }
 
-/// Which volumes to open, and with what.
-pub struct Volumes {
+/// A sealed object, as a signed record describes it.
+#[derive(Debug, Clone)]
+pub struct StoredObject {
+    /// Its key.
+    pub key: Key,
+    /// What must stand in its header.
+    pub kind: ObjectKind,
+    /// What must stand in its header.
+    pub sequence: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256.
+    pub sha256: Sha256Digest,
+    /// Chunks in it.
+    pub chunks: u32,
+    /// Bytes of plaintext in it.
+    pub plain_bytes: u64,
+}
+
+impl StoredObject {
+    /// A volume of a backup.
+    #[must_use]
+    pub fn volume(key: Key, record: &VolumeRecord) -> Self {
+        Self {
+            key,
+            kind: ObjectKind::BackupVolume,
+            sequence: record.sequence.into(),
+            bytes: record.bytes,
+            sha256: record.sha256,
+            chunks: record.chunks,
+            plain_bytes: record.plain_bytes,
+        }
+    }
+}
+
+/// Which objects of one run to open, and with what.
+pub struct Objects {
     /// The cluster that must stand in the headers.
     pub cluster: ClusterUuid,
     /// The run that must stand in the headers.
@@ -61,19 +100,19 @@ pub struct Volumes {
     pub dek_id: DekId,
     /// The DEK.
     pub dek: Dek,
-    /// The volumes in order, with their keys.
-    pub volumes: Vec<(Key, VolumeRecord)>,
+    /// The objects in order.
+    pub objects: Vec<StoredObject>,
     /// How much memory.
     pub budget: Budget,
     /// Where to count, and where to be told to stop.
     pub progress: Arc<Progress>,
 }
 
-impl std::fmt::Debug for Volumes {
+impl std::fmt::Debug for Objects {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Volumes")
+        f.debug_struct("Objects")
             .field("run", &self.run)
-            .field("volumes", &self.volumes.len())
+            .field("objects", &self.objects.len())
             .finish_non_exhaustive()
     }
 }
@@ -89,13 +128,13 @@ pub struct Opened<A> {
     pub plain_bytes: u64,
 }
 
-/// Opens volumes, one after another, and hands their plaintext on in order.
+/// Opens objects, one after another, and hands their plaintext on in order.
 ///
 /// # Errors
 /// The first failure of any stage.
-pub async fn open_volumes<A: Accept>(
+pub async fn open_objects<A: Accept>(
     store: Arc<dyn Store>,
-    request: Volumes,
+    request: Objects,
     acceptor: A,
     on_bad: OnBad,
 ) -> Result<Opened<A>, PipelineError> {
@@ -117,21 +156,14 @@ pub async fn open_volumes<A: Accept>(
 
 async fn fetch(
     store: &Arc<dyn Store>,
-    request: &Arc<Volumes>,
+    request: &Arc<Objects>,
     feed: &stages::Feed,
     on_bad: OnBad,
     findings: &mut Vec<Finding>,
 ) -> Result<(), PipelineError> {
-    for (at, (key, record)) in request.volumes.iter().enumerate() {
-        let volume = match volume::begin(
-            &**store,
-            request,
-            key,
-            record,
-            u32::try_from(at).unwrap_or(u32::MAX),
-        )
-        .await
-        {
+    for record in &request.objects {
+        let key = &record.key;
+        let volume = match volume::begin(&**store, request, record).await {
             Ok(volume) => Arc::new(volume),
             Err(PipelineError::Integrity { object, why }) if on_bad == OnBad::Note => {
                 findings.push(Finding { object, chunk: None, why });
@@ -164,7 +196,7 @@ async fn fetch(
         }
         hash.update(volume.tail.clone()).await?;
         if hash.finish().await? != record.sha256 {
-            let why = "its SHA-256 is not the manifest's";
+            let why = "its SHA-256 is not the one that was signed";
             if on_bad == OnBad::Stop {
                 return Err(PipelineError::integrity(key.as_str(), why));
             }

@@ -17,12 +17,13 @@ use tokio::{
 };
 
 use super::{
-    Accept, Finding, OnBad, Volumes,
+    Accept, Finding, Objects, OnBad,
+    chunk::{Place, open_chunk},
     volume::{Group, Volume},
 };
 use crate::{
     format::ChunkEntry,
-    pipeline::{PipelineError, Progress, budget::CHUNK_BYTES},
+    pipeline::{PipelineError, Progress},
 };
 
 struct Job {
@@ -86,7 +87,7 @@ struct Chunk {
 
 /// Starts the threads; they end when the feed is dropped or the acceptor fails.
 pub(super) fn start<A: Accept>(
-    request: &Arc<Volumes>,
+    request: &Arc<Objects>,
     acceptor: A,
     on_bad: OnBad,
 ) -> (Feed, JoinHandle<Result<Done<A>, PipelineError>>) {
@@ -134,7 +135,9 @@ fn work(
         };
         let Some(job) = job else { return };
         let mut plain = pool.lock().ok().and_then(|mut pool| pool.pop()).unwrap_or_default();
-        let result = open(&job, &mut decompressor, &mut frame, &mut plain);
+        let place = Place { counter: job.counter, last: job.last, entry: job.entry };
+        let result =
+            open_chunk(&job.volume, place, &job.stored, &mut decompressor, &mut frame, &mut plain);
         let plain = match result {
             Ok(()) => Ok(plain),
             Err(why) => {
@@ -144,50 +147,6 @@ fn work(
         if opened.send((job.number, Chunk { plain, permit: job.permit })).is_err() {
             return;
         }
-    }
-}
-
-/// Verifies, decrypts and decompresses one chunk into `plain`.
-fn open(
-    job: &Job,
-    decompressor: &mut zstd::bulk::Decompressor<'_>,
-    frame: &mut Vec<u8>,
-    plain: &mut Vec<u8>,
-) -> Result<(), String> {
-    job.volume.opener.open(job.counter, job.last, &job.stored, frame).map_err(|e| e.to_string())?;
-    one_frame(frame, job.entry.plain)?;
-    plain.clear();
-    plain.reserve_exact(CHUNK_BYTES.max(job.entry.plain as usize));
-    // One-shot into a buffer of known size: no window is allocated, whatever the frame asks for.
-    let bytes = decompressor
-        .decompress_to_buffer(frame, plain)
-        .map_err(|e| format!("its frame is damaged: {e}"))?;
-    if bytes != job.entry.plain as usize {
-        return Err(format!(
-            "its frame holds {bytes} bytes, and the index says {}",
-            job.entry.plain
-        ));
-    }
-    Ok(())
-}
-
-/// A chunk is one frame that tells its length, and nothing else: decoders differ in what they
-/// make of a second frame, of a skippable one, or of bytes behind the first.
-fn one_frame(frame: &[u8], plain: u32) -> Result<(), String> {
-    const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-    let length = zstd::zstd_safe::find_frame_compressed_size(frame);
-    if !frame.starts_with(&MAGIC) || length.is_err() {
-        return Err("its frame is damaged: it is not a Zstandard frame".into());
-    }
-    if length != Ok(frame.len()) {
-        return Err("its frame is damaged: something follows it".into());
-    }
-    match zstd::zstd_safe::get_frame_content_size(frame) {
-        Ok(Some(bytes)) if bytes == u64::from(plain) => Ok(()),
-        Ok(Some(bytes)) => {
-            Err(format!("its frame holds {bytes} bytes, and the index says {plain}"))
-        }
-        _ => Err("its frame is damaged: it does not tell its length".into()),
     }
 }
 

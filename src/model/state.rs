@@ -1,0 +1,377 @@
+//! Which transactions an archive or a server's binary logs hold, exactly.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Flavor, GtidParseError, GtidSet, gtid::mariadb_gtid, intervals};
+
+/// The transactions in a line of binary logs.
+///
+/// * MySQL: the set of them, as [`GtidSet`] writes it.
+/// * MariaDB: the last number of each (domain, server), as `gtid_binlog_state` writes it: within
+///   a domain the server that wrote last stands last. Numbers of one server in one domain grow,
+///   so everything of that server up to its last number has been there.
+///
+/// The empty states of the two flavors are equal: their texts are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum GtidState {
+    /// A set.
+    Mysql(GtidSet),
+    /// Domains.
+    Mariadb(BTreeMap<u32, Domain>),
+}
+
+/// One replication domain of MariaDB.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Domain {
+    last: u32,
+    servers: BTreeMap<u32, u64>,
+}
+
+/// Transactions that one state has and another lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Their names: a set of MySQL; `domain-server-first…last, …` of MariaDB.
+    pub text: String,
+    /// How many. For MariaDB at most this many: servers of a domain share its numbers.
+    pub count: u64,
+}
+
+impl PartialEq for GtidState {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Mysql(a), Self::Mysql(b)) => a == b,
+            (Self::Mariadb(a), Self::Mariadb(b)) => a == b,
+            _ => self.is_empty() && other.is_empty(),
+        }
+    }
+}
+
+impl Eq for GtidState {}
+
+impl GtidState {
+    /// The empty state of a flavor.
+    #[must_use]
+    pub fn empty(flavor: Flavor) -> Self {
+        match flavor {
+            Flavor::Mysql => Self::Mysql(GtidSet::empty(flavor)),
+            Flavor::Mariadb => Self::Mariadb(BTreeMap::new()),
+        }
+    }
+
+    /// Reads a state in the notation of `flavor`.
+    ///
+    /// # Errors
+    /// When a part is malformed.
+    pub fn parse(flavor: Flavor, text: &str) -> Result<Self, GtidParseError> {
+        if flavor == Flavor::Mysql {
+            return GtidSet::parse(flavor, text).map(Self::Mysql);
+        }
+        let mut state = Self::empty(flavor);
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let (domain, server, sequence) = mariadb_gtid(part).ok_or_else(|| {
+                GtidParseError::new(flavor, text, "expected domain-server-sequence")
+            })?;
+            state.add_mariadb(domain, server, sequence);
+        }
+        Ok(state)
+    }
+
+    /// Whether no transaction is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Mysql(set) => set.is_empty(),
+            Self::Mariadb(domains) => domains.is_empty(),
+        }
+    }
+
+    /// Adds a transaction of MySQL; `source` is `uuid` or `uuid:tag`.
+    pub fn add_mysql(&mut self, source: &str, number: u64) {
+        self.become_flavor(Flavor::Mysql);
+        if let Self::Mysql(GtidSet::Mysql(map)) = self {
+            match map.get_mut(source) {
+                Some(known) => intervals::insert(known, (number, number)),
+                None => {
+                    map.insert(source.to_owned(), vec![(number, number)]);
+                }
+            }
+        }
+    }
+
+    /// Adds a transaction of MariaDB, the last one of its domain.
+    pub fn add_mariadb(&mut self, domain: u32, server: u32, sequence: u64) {
+        self.become_flavor(Flavor::Mariadb);
+        if let Self::Mariadb(domains) = self {
+            let domain = domains.entry(domain).or_default();
+            domain.last = server;
+            let known = domain.servers.entry(server).or_default();
+            *known = sequence.max(*known);
+        }
+    }
+
+    /// Adds all of a state that came later.
+    pub fn merge(&mut self, later: &Self) {
+        if self.is_empty() {
+            self.clone_from(later);
+            return;
+        }
+        match (&mut *self, later) {
+            (Self::Mysql(GtidSet::Mysql(map)), Self::Mysql(GtidSet::Mysql(other))) => {
+                for (source, more) in other {
+                    let known = map.entry(source.clone()).or_default();
+                    more.iter().for_each(|&interval| intervals::insert(known, interval));
+                }
+            }
+            (Self::Mariadb(domains), Self::Mariadb(other)) => {
+                for (id, more) in other {
+                    let known = domains.entry(*id).or_default();
+                    known.last = more.last;
+                    for (server, sequence) in &more.servers {
+                        let last = known.servers.entry(*server).or_default();
+                        *last = (*last).max(*sequence);
+                    }
+                }
+            }
+            // One cluster has one flavor.
+            _ => {}
+        }
+    }
+
+    /// What is in this state and not in `other`; nothing when all of it is there.
+    #[must_use]
+    pub fn missing_from(&self, other: &Self) -> Option<Missing> {
+        let left = match self {
+            Self::Mysql(set) => {
+                let left = set.minus(other.as_set());
+                Missing { count: left.count(), text: left.to_string() }
+            }
+            Self::Mariadb(domains) => {
+                let (mut parts, mut count) = (Vec::new(), 0u64);
+                for (domain, servers) in domains {
+                    for (server, &last) in &servers.servers {
+                        let known = other.sequence(*domain, *server);
+                        if last > known {
+                            count = count.saturating_add(last - known);
+                            let first = known + 1;
+                            parts.push(if first == last {
+                                format!("{domain}-{server}-{last}")
+                            } else {
+                                format!("{domain}-{server}-{first}…{last}")
+                            });
+                        }
+                    }
+                }
+                Missing { text: parts.join(","), count }
+            }
+        };
+        (left.count > 0).then_some(left)
+    }
+
+    /// Whether everything in this state is in `other`, too.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.missing_from(other).is_none()
+    }
+
+    /// Whether the two have any transaction in common.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        match self {
+            Self::Mysql(set) => set.minus(other.as_set()) != *set,
+            Self::Mariadb(domains) => domains.iter().any(|(domain, servers)| {
+                servers.servers.keys().any(|server| other.sequence(*domain, *server) > 0)
+            }),
+        }
+    }
+
+    /// Whether a transaction of this source is in it: a server's uuid, or MariaDB's server id.
+    #[must_use]
+    pub fn names_source(&self, source: &str) -> bool {
+        match self {
+            Self::Mysql(GtidSet::Mysql(map)) => map.keys().any(|key| key.get(..36) == Some(source)),
+            Self::Mysql(GtidSet::Mariadb(_)) => false,
+            Self::Mariadb(domains) => source.parse().is_ok_and(|source: u32| {
+                domains.values().any(|domain| domain.servers.contains_key(&source))
+            }),
+        }
+    }
+
+    /// The set (MySQL) or position (MariaDB: the last transaction of each domain).
+    #[must_use]
+    pub fn position(&self) -> GtidSet {
+        match self {
+            Self::Mysql(set) => set.clone(),
+            Self::Mariadb(domains) => GtidSet::Mariadb(
+                domains
+                    .iter()
+                    .map(|(id, domain)| {
+                        let sequence = domain.servers.get(&domain.last).copied();
+                        (*id, (domain.last, sequence.unwrap_or_default()))
+                    })
+                    .collect(),
+            ),
+        }
+    }
+
+    /// How many transactions a MySQL set has; nothing for MariaDB, whose numbers may have holes.
+    #[must_use]
+    pub fn count(&self) -> Option<u64> {
+        match self {
+            Self::Mysql(set) => Some(set.count()),
+            Self::Mariadb(_) => None,
+        }
+    }
+
+    /// The last number that a server of a domain is known to have written; 0 for none.
+    #[must_use]
+    pub fn sequence(&self, domain: u32, server: u32) -> u64 {
+        let Self::Mariadb(domains) = self else { return 0 };
+        domains.get(&domain).and_then(|d| d.servers.get(&server)).copied().unwrap_or_default()
+    }
+
+    fn as_set(&self) -> &GtidSet {
+        const NOTHING: &GtidSet = &GtidSet::Mysql(BTreeMap::new());
+        match self {
+            Self::Mysql(set) => set,
+            Self::Mariadb(_) => NOTHING,
+        }
+    }
+
+    fn become_flavor(&mut self, flavor: Flavor) {
+        let is = if matches!(self, Self::Mysql(_)) { Flavor::Mysql } else { Flavor::Mariadb };
+        if is != flavor && self.is_empty() {
+            *self = Self::empty(flavor);
+        }
+    }
+}
+
+impl From<&GtidSet> for GtidState {
+    fn from(set: &GtidSet) -> Self {
+        match set {
+            GtidSet::Mysql(_) => Self::Mysql(set.clone()),
+            GtidSet::Mariadb(domains) => {
+                let mut state = Self::empty(Flavor::Mariadb);
+                for (domain, (server, sequence)) in domains {
+                    state.add_mariadb(*domain, *server, *sequence);
+                }
+                state
+            }
+        }
+    }
+}
+
+impl fmt::Display for GtidState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mysql(set) => set.fmt(f),
+            Self::Mariadb(domains) => {
+                let mut comma = "";
+                for (id, domain) in domains {
+                    let others =
+                        domain.servers.iter().filter(|(server, _)| **server != domain.last);
+                    let last = domain.servers.get_key_value(&domain.last);
+                    for (server, sequence) in others.chain(last) {
+                        write!(f, "{comma}{id}-{server}-{sequence}")?;
+                        comma = ",";
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl FromStr for GtidState {
+    type Err = GtidParseError;
+
+    /// Tells the flavor from the notation; an empty text is the empty state of both.
+    fn from_str(text: &str) -> Result<Self, GtidParseError> {
+        let mysql = text.contains(':') || text.trim().is_empty();
+        Self::parse(if mysql { Flavor::Mysql } else { Flavor::Mariadb }, text)
+    }
+}
+
+impl TryFrom<String> for GtidState {
+    type Error = GtidParseError;
+
+    fn try_from(text: String) -> Result<Self, GtidParseError> {
+        text.parse()
+    }
+}
+
+impl From<GtidState> for String {
+    fn from(state: GtidState) -> Self {
+        state.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "9a3225ed-e51b-11f1-86df-02fc00000001";
+    const B: &str = "9a3225ed-e51b-11f1-86df-02fc00000002";
+
+    fn mysql(text: &str) -> GtidState {
+        GtidState::parse(Flavor::Mysql, text).unwrap()
+    }
+
+    fn mariadb(text: &str) -> GtidState {
+        GtidState::parse(Flavor::Mariadb, text).unwrap()
+    }
+
+    #[test]
+    fn what_is_missing_is_named_and_counted() {
+        let archived = mysql(&format!("{A}:1-100,{B}:1-5"));
+        let server = mysql(&format!("{A}:1-90:95,{B}:1-9"));
+        let missing = archived.missing_from(&server).unwrap();
+        assert_eq!((missing.text, missing.count), (format!("{A}:91-94:96-100"), 9));
+        assert_eq!(server.missing_from(&archived).unwrap().text, format!("{B}:6-9"));
+        assert!(!archived.is_within(&server) && archived.meets(&server));
+        assert!(mysql(&format!("{A}:95")).is_within(&server));
+    }
+
+    #[test]
+    fn mariadb_servers_are_told_apart() {
+        let archived = mariadb("0-1-100");
+        let promoted = mariadb("0-1-98,0-2-105");
+        let missing = archived.missing_from(&promoted).unwrap();
+        assert_eq!((missing.text.as_str(), missing.count), ("0-1-99…100", 2));
+        assert!(archived.is_within(&mariadb("0-1-100,0-2-105")));
+        assert_eq!(promoted.position().to_string(), "0-2-105");
+        assert_eq!(promoted.to_string(), "0-1-98,0-2-105");
+        assert!(promoted.names_source("1") && !promoted.names_source("3"));
+    }
+
+    #[test]
+    fn the_server_that_wrote_last_stands_last() {
+        let mut state = mariadb("0-2-5,0-1-7");
+        assert_eq!(state.position().to_string(), "0-1-7");
+        state.add_mariadb(0, 2, 8);
+        assert_eq!(state.to_string(), "0-1-7,0-2-8");
+        assert_eq!(state.to_string().parse::<GtidState>().unwrap(), state);
+    }
+
+    #[test]
+    fn states_grow() {
+        let mut state = mysql(&format!("{A}:1-10"));
+        state.add_mysql(A, 11);
+        state.merge(&mysql(&format!("{A}:12-20,{B}:1")));
+        assert_eq!(state, mysql(&format!("{A}:1-20,{B}:1")));
+        let mut state = mariadb("0-1-7,1-1-3");
+        state.merge(&mariadb("0-2-9"));
+        assert_eq!(state.to_string(), "0-1-7,0-2-9,1-1-3");
+    }
+
+    #[test]
+    fn the_empty_state_has_no_flavor() {
+        let mut state: GtidState = "".parse().unwrap();
+        assert_eq!(state, GtidState::empty(Flavor::Mariadb));
+        state.merge(&mariadb("0-1-7"));
+        assert_eq!(state, mariadb("0-1-7"));
+        assert!(mysql("").is_within(&mariadb("")) && !mysql("").meets(&state));
+    }
+}

@@ -1,0 +1,14 @@
+//! The cluster's binlog log: extending it, and reading what it covers.
+
+mod object;
+mod reader;
+mod segment;
+mod state;
+mod stored;
+mod writer;
+
+pub use reader::{Archive, read_archive, record, refresh, tip};
+pub use segment::{SegmentSealer, TailSealer};
+pub use state::{Applied, FileState, LogState, Owner, TailRef};
+pub use stored::FoundRecord;
+pub use writer::LogWriter;
