@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Flavor, GtidParseError, GtidSet, gtid::mariadb_gtid, intervals};
+use super::{Flavor, Gtid, GtidParseError, GtidSet, gtid::mariadb_gtid, intervals};
 
 /// The transactions in a line of binary logs.
 ///
@@ -112,6 +112,16 @@ impl GtidState {
         }
     }
 
+    /// Adds a transaction, the last one of its domain where there are domains.
+    pub fn add(&mut self, gtid: &Gtid) {
+        match gtid {
+            Gtid::Mysql { source, number } => self.add_mysql(source, *number),
+            Gtid::Mariadb { domain, server, sequence } => {
+                self.add_mariadb(*domain, *server, *sequence);
+            }
+        }
+    }
+
     /// Adds all of a state that came later.
     pub fn merge(&mut self, later: &Self) {
         if self.is_empty() {
@@ -168,6 +178,31 @@ impl GtidState {
             }
         };
         (left.count > 0).then_some(left)
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub fn shared_with(&self, other: &Self) -> Self {
+        match self {
+            Self::Mysql(set) => Self::Mysql(set.minus(&set.minus(other.as_set()))),
+            Self::Mariadb(domains) => {
+                let mut shared = Self::empty(Flavor::Mariadb);
+                for (id, domain) in domains {
+                    let common = |server: &u32, mine: &u64| {
+                        Some((*mine).min(other.sequence(*id, *server))).filter(|n| *n > 0)
+                    };
+                    let mut rest: Vec<_> = domain
+                        .servers
+                        .iter()
+                        .filter_map(|(server, mine)| Some((common(server, mine)?, *server)))
+                        .collect();
+                    // Within a domain numbers grow from server to server, too.
+                    rest.sort_unstable();
+                    rest.iter().for_each(|&(n, server)| shared.add_mariadb(*id, server, n));
+                }
+                shared
+            }
+        }
     }
 
     /// Whether everything in this state is in `other`, too.
@@ -331,6 +366,7 @@ mod tests {
         assert_eq!((missing.text, missing.count), (format!("{A}:91-94:96-100"), 9));
         assert_eq!(server.missing_from(&archived).unwrap().text, format!("{B}:6-9"));
         assert!(!archived.is_within(&server) && archived.meets(&server));
+        assert_eq!(archived.shared_with(&server), mysql(&format!("{A}:1-90:95,{B}:1-5")));
         assert!(mysql(&format!("{A}:95")).is_within(&server));
     }
 
@@ -343,6 +379,7 @@ mod tests {
         assert!(archived.is_within(&mariadb("0-1-100,0-2-105")));
         assert_eq!(promoted.position().to_string(), "0-2-105");
         assert_eq!(promoted.to_string(), "0-1-98,0-2-105");
+        assert_eq!(archived.shared_with(&promoted).to_string(), "0-1-98");
         assert!(promoted.names_source("1") && !promoted.names_source("3"));
     }
 
