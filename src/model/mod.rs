@@ -9,6 +9,7 @@ mod proof;
 mod server;
 mod size;
 mod time;
+mod transaction;
 mod wrapped;
 
 pub use command::CommandLine;
@@ -20,4 +21,5 @@ pub use proof::ProofKind;
 pub use server::{EngineKind, Flavor, ServerFacts, ServerVersion, TransportSecurity};
 pub use size::ByteSize;
 pub use time::Timestamp;
+pub use transaction::Gtid;
 pub use wrapped::WrappedDek;
