@@ -11,6 +11,7 @@ mod server;
 mod size;
 mod state;
 mod time;
+mod transaction;
 mod wrapped;
 
 pub use command::CommandLine;
@@ -26,4 +27,5 @@ pub use server::{EngineKind, Flavor, ServerFacts, ServerVersion, TransportSecuri
 pub use size::ByteSize;
 pub use state::{GtidState, Missing};
 pub use time::Timestamp;
+pub use transaction::Gtid;
 pub use wrapped::WrappedDek;

@@ -69,6 +69,58 @@ pub enum MysqlError {
         /// What is wrong with it.
         why: String,
     },
+    /// The server no longer has the binary log that was asked for, or never had.
+    #[error("reading the binary log {file}: {why}: it was purged or the server was reset")]
+    Purged {
+        /// The binary log.
+        file: String,
+        /// The server's words.
+        why: String,
+    },
+    /// The server's binary log ends before the place that was asked for.
+    #[error(
+        "reading the binary log {file} from byte {offset}: {why}: the server lost the end of its log, or it is another server"
+    )]
+    PastEnd {
+        /// The binary log.
+        file: String,
+        /// What was asked for, in bytes.
+        offset: u64,
+        /// The server's words.
+        why: String,
+    },
+    /// The server ends a dump of its binary log, in words of its own.
+    #[error("reading the binary log {file}: the server says: {why} (error {code})")]
+    DumpRefused {
+        /// The binary log.
+        file: String,
+        /// The server's error number.
+        code: u16,
+        /// The server's words.
+        why: String,
+    },
+    /// A connection that stood is gone: to connect again may help.
+    #[error("{doing}: the connection to {endpoint} was lost: {why}")]
+    Lost {
+        /// What was being done.
+        doing: String,
+        /// Socket or host and port.
+        endpoint: String,
+        /// The cause.
+        why: String,
+    },
+    /// What came from the server is not what it wrote, or nothing that we understand.
+    #[error(
+        "reading the binary log {file} at byte {offset}: {why}: read it again; if it stays so, the server's file is damaged"
+    )]
+    Damaged {
+        /// The binary log.
+        file: String,
+        /// Where the event begins, in bytes.
+        offset: u64,
+        /// What is wrong.
+        why: String,
+    },
     /// A file of ours.
     #[error("{doing} {path}: {source}", path = path.display())]
     File {

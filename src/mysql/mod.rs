@@ -13,6 +13,7 @@ mod grants;
 mod info;
 mod option_file;
 mod options;
+pub mod replication;
 mod temp_server;
 pub mod xbstream;
 

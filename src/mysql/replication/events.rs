@@ -1,0 +1,384 @@
+//! From bytes to events: pure, and for any cutting of the bytes.
+
+use std::{collections::VecDeque, mem};
+
+use bytes::Bytes;
+use crc32fast::Hasher;
+
+use super::{
+    super::MysqlError,
+    captured::{Captured, EventEnd, Meaning},
+    groups::{Groups, Sign},
+    header::{
+        CHECKSUM, FLAGS_AT, FORMAT_DESCRIPTION, HEADER, HEARTBEAT, HEARTBEAT_V2, Header, IN_USE,
+        ROTATE,
+    },
+    meaning::{self, Keep},
+};
+
+/// The most bytes in one piece of an event.
+const PIECE: usize = 64 << 10;
+
+/// Reads events of one binary log after another. A dump feeds it what the server sends; what was
+/// archived can be fed to it as well (all but the first four bytes of a file).
+#[derive(Debug)]
+pub struct Events {
+    file: String,
+    /// Where the next event of the file begins.
+    offset: u64,
+    /// Whether events carry a CRC32, once a format description has said so.
+    checksums: Option<bool>,
+    /// The file that must come next, when the last event of this one named it.
+    next: Option<String>,
+    /// The server has not yet confirmed the first file.
+    unconfirmed: bool,
+    groups: Groups,
+    header: Vec<u8>,
+    event: Option<Event>,
+    ready: VecDeque<Captured>,
+}
+
+/// An event that is being read.
+#[derive(Debug)]
+struct Event {
+    header: Header,
+    role: Role,
+    /// The header, and as much of the body as its meaning takes.
+    kept: Vec<u8>,
+    keep: usize,
+    /// Bytes that are still to come.
+    left: u64,
+    /// Whether the header was yielded.
+    begun: bool,
+    sum: Hasher,
+    /// The last bytes, which hold the checksum if there is one.
+    tail: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// In the file: yielded as it comes.
+    Streamed,
+    /// In the file: yielded when it is whole.
+    Held,
+    /// Not in the file.
+    MadeUp,
+}
+
+impl Events {
+    /// Reads `file` from the event that begins at `offset` (at least 4).
+    #[must_use]
+    pub fn new(file: impl Into<String>, offset: u64) -> Self {
+        Self {
+            file: file.into(),
+            offset,
+            checksums: None,
+            next: None,
+            unconfirmed: true,
+            groups: Groups::default(),
+            header: Vec::with_capacity(HEADER),
+            event: None,
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// The file that is being read.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Where the event that is being read, or comes next, begins in the file.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether all that was taken belongs to whole events.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        self.event.is_none() && self.header.is_empty()
+    }
+
+    /// Takes bytes from the front of `input` until there is something to yield; nothing when
+    /// the input is used up.
+    ///
+    /// # Errors
+    /// [`MysqlError::Damaged`]: a checksum does not hold, bytes are missing, or an event that
+    /// has to be understood is not.
+    pub fn take(&mut self, input: &mut &[u8]) -> Result<Option<Captured>, MysqlError> {
+        loop {
+            if let Some(captured) = self.ready.pop_front() {
+                return Ok(Some(captured));
+            }
+            if input.is_empty() {
+                return Ok(None);
+            }
+            if let Some(mut event) = self.event.take() {
+                self.go_on(&mut event, input);
+                if event.left == 0 {
+                    self.finish(event)?;
+                } else {
+                    self.event = Some(event);
+                }
+            } else {
+                let missing = HEADER - self.header.len();
+                self.header.extend_from_slice(split(input, missing));
+                if let Ok(whole) = <[u8; HEADER]>::try_from(self.header.as_slice()) {
+                    self.header.clear();
+                    let mut event = self.begin(whole)?;
+                    self.go_on(&mut event, input);
+                    if event.left == 0 {
+                        self.finish(event)?;
+                    } else {
+                        self.event = Some(event);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn damaged(&self, why: impl Into<String>) -> MysqlError {
+        MysqlError::Damaged { file: self.file.clone(), offset: self.offset, why: why.into() }
+    }
+
+    fn begin(&mut self, bytes: [u8; HEADER]) -> Result<Event, MysqlError> {
+        let header = Header::parse(bytes).ok_or_else(|| self.damaged("no event begins here"))?;
+        let length = u64::from(header.length);
+        let role = if header.is_made_up(self.offset + length) {
+            Role::MadeUp
+        } else if header.kind == FORMAT_DESCRIPTION {
+            Role::Held
+        } else {
+            Role::Streamed
+        };
+        let (keep, most) = match meaning::keep(header.kind) {
+            Keep::Whole(most) => (most, most),
+            Keep::Head(head) => (head, usize::MAX),
+        };
+        if header.length as usize > most {
+            let why = format!("an event of type {} with {length} bytes", header.kind);
+            return Err(self.damaged(why));
+        }
+        let mut kept = Vec::with_capacity(keep.min(header.length as usize));
+        kept.extend_from_slice(&bytes);
+        let mut sum = Hasher::new();
+        if role == Role::Streamed {
+            sum.update(&bytes);
+            let kind = header.kind;
+            self.ready.push_back(Captured::Event { offset: self.offset, length, kind });
+        }
+        let left = length - HEADER as u64;
+        let tail = Vec::with_capacity(2 * CHECKSUM);
+        Ok(Event { header, role, kept, keep, left, begun: false, sum, tail })
+    }
+
+    /// Takes what there is of an event, up to a piece.
+    fn go_on(&mut self, event: &mut Event, input: &mut &[u8]) {
+        let most = usize::try_from(event.left).unwrap_or(usize::MAX).min(PIECE - HEADER);
+        let piece = split(input, most);
+        event.left -= piece.len() as u64;
+        if event.role == Role::Streamed {
+            event.sum_up(piece);
+            let bytes = if mem::replace(&mut event.begun, true) {
+                Bytes::copy_from_slice(piece)
+            } else {
+                [&event.kept[..HEADER], piece].concat().into()
+            };
+            if !bytes.is_empty() {
+                self.ready.push_back(Captured::Bytes(bytes));
+            }
+        }
+        let room = event.keep.saturating_sub(event.kept.len()).min(piece.len());
+        event.kept.extend_from_slice(&piece[..room]);
+    }
+
+    fn finish(&mut self, event: Event) -> Result<(), MysqlError> {
+        match event.role {
+            Role::MadeUp => self.made_up(&event),
+            Role::Held => self.format_description(event),
+            Role::Streamed => self.ended(&event),
+        }
+    }
+
+    /// A format description of the file: the server clears the flag "in use" for a replica, and so
+    /// do we; the checksum is always that of the cleared one.
+    fn format_description(&mut self, mut event: Event) -> Result<(), MysqlError> {
+        event.kept[FLAGS_AT] &= !IN_USE;
+        let format = self.format(&event.kept)?;
+        if format.sums_itself {
+            let (text, sum) = event.kept.split_at(event.kept.len() - CHECKSUM);
+            if crc32fast::hash(text).to_le_bytes() != sum {
+                return Err(self.damaged("the format description does not match its CRC32"));
+            }
+        }
+        let (offset, length) = (self.offset, u64::from(event.header.length));
+        let kind = FORMAT_DESCRIPTION;
+        self.ready.push_back(Captured::Event { offset, length, kind });
+        let bytes = Bytes::from(mem::take(&mut event.kept));
+        for start in (0..bytes.len()).step_by(PIECE) {
+            let piece = bytes.slice(start..bytes.len().min(start + PIECE));
+            self.ready.push_back(Captured::Bytes(piece));
+        }
+        self.checksums = Some(format.checksums);
+        let meaning = Meaning::FormatDescription {
+            server_version: format.server_version,
+            created: event.header.timestamp,
+            checksums: format.checksums,
+        };
+        self.yield_end(&event.header, meaning, Sign::Starts)
+    }
+
+    fn format(&self, event: &[u8]) -> Result<meaning::Format, MysqlError> {
+        meaning::format(event).ok_or_else(|| {
+            self.damaged("a format description that we do not understand: is the server older than MySQL 5.6 or MariaDB 10, or much newer?")
+        })
+    }
+
+    fn ended(&mut self, event: &Event) -> Result<(), MysqlError> {
+        let Some(checksums) = self.checksums else {
+            return Err(self.damaged("an event comes before any format description"));
+        };
+        let length = event.header.length as usize;
+        let checksum = if checksums { CHECKSUM } else { 0 };
+        if checksums && !event.holds() {
+            let why = format!(
+                "the event of type {} with {length} bytes does not match its CRC32",
+                event.header.kind
+            );
+            return Err(self.damaged(why));
+        }
+        let whole = event.kept.len() == length;
+        let (meaning, sign) = meaning::read(&event.header, &event.kept, whole, checksum)
+            .map_err(|why| self.damaged(why))?;
+        if let Meaning::Rotate { next } = &meaning {
+            self.next = Some(next.clone());
+        }
+        self.yield_end(&event.header, meaning, sign)
+    }
+
+    fn yield_end(
+        &mut self,
+        header: &Header,
+        meaning: Meaning,
+        sign: Sign<'_>,
+    ) -> Result<(), MysqlError> {
+        let begin = self.offset;
+        let end = begin + u64::from(header.length);
+        // Servers keep the low 32 bits of the true offset.
+        #[expect(clippy::cast_possible_truncation, reason = "only these bits are in the event")]
+        let low = end as u32;
+        if header.end != low {
+            let why = format!(
+                "the event of type {} says that it ends at {}, and {end} was counted: the server left something out",
+                header.kind, header.end
+            );
+            return Err(self.damaged(why));
+        }
+        let group = self.groups.step(sign, header.timestamp, begin, end);
+        self.offset = end;
+        self.ready.push_back(Captured::End(EventEnd {
+            end,
+            timestamp: header.timestamp,
+            server_id: header.server_id,
+            meaning,
+            group,
+            in_group: self.groups.is_open(),
+        }));
+        Ok(())
+    }
+
+    fn made_up(&mut self, event: &Event) -> Result<(), MysqlError> {
+        match event.header.kind {
+            ROTATE => self.other_file(&event.kept),
+            FORMAT_DESCRIPTION => {
+                self.checksums = Some(self.format(&event.kept)?.checksums);
+                Ok(())
+            }
+            HEARTBEAT => {
+                let body = self.body_of_made_up(&event.kept)?;
+                let file = meaning::file_name(body)
+                    .ok_or_else(|| self.damaged("a heartbeat that names no file"))?;
+                let position = u64::from(event.header.end);
+                self.ready.push_back(Captured::Heartbeat { file, position });
+                Ok(())
+            }
+            HEARTBEAT_V2 => {
+                let body = self.body_of_made_up(&event.kept)?;
+                let (file, position) = meaning::heartbeat(body)
+                    .ok_or_else(|| self.damaged("a heartbeat that names no position"))?;
+                self.ready.push_back(Captured::Heartbeat { file, position });
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The server says which file it sends from now on, before its format description tells
+    /// whether there are checksums. But the name is known: we asked for the first, and the last
+    /// event of each file names the next, unless its server crashed.
+    fn other_file(&mut self, event: &[u8]) -> Result<(), MysqlError> {
+        let wrong =
+            |events: &Self| events.damaged("the server goes on with a file that it cannot name");
+        let candidates = [event.len(), event.len().saturating_sub(CHECKSUM)];
+        let mut named = candidates.iter().filter_map(|&end| {
+            let (offset, name) = meaning::rotation(event.get(HEADER..end)?)?;
+            Some((offset, name))
+        });
+        let (offset, name) = if self.unconfirmed {
+            named.find(|(offset, name)| *name == self.file && *offset == self.offset)
+        } else if let Some(next) = &self.next {
+            named.find(|(offset, name)| name == next && *offset == 4)
+        } else {
+            let body = self.body_of_made_up(event)?;
+            meaning::rotation(body)
+        }
+        .ok_or_else(|| wrong(self))?;
+        self.unconfirmed = false;
+        self.next = None;
+        self.offset = offset;
+        self.ready.push_back(Captured::File { name: name.clone(), offset });
+        self.file = name;
+        Ok(())
+    }
+
+    /// What stands between header and checksum. A made-up event has one when the events of the
+    /// file have, or when replicas are promised some; so one that matches is one.
+    fn body_of_made_up<'a>(&self, event: &'a [u8]) -> Result<&'a [u8], MysqlError> {
+        let (text, sum) = event.split_at(event.len().saturating_sub(CHECKSUM));
+        if text.len() >= HEADER && crc32fast::hash(text).to_le_bytes() == sum {
+            return Ok(&text[HEADER..]);
+        }
+        if self.checksums == Some(true) {
+            return Err(
+                self.damaged("what the server said between two events does not match its CRC32")
+            );
+        }
+        Ok(&event[HEADER..])
+    }
+}
+
+impl Event {
+    /// Sums up all but the last four bytes.
+    fn sum_up(&mut self, piece: &[u8]) {
+        let held = self.tail.len() + piece.len();
+        let surplus = held.saturating_sub(CHECKSUM);
+        let from_tail = surplus.min(self.tail.len());
+        self.sum.update(&self.tail[..from_tail]);
+        self.tail.drain(..from_tail);
+        let (summed, rest) = piece.split_at(surplus - from_tail);
+        self.sum.update(summed);
+        self.tail.extend_from_slice(rest);
+    }
+
+    fn holds(&self) -> bool {
+        self.tail == self.sum.clone().finalize().to_le_bytes()
+    }
+}
+
+/// Takes up to `count` bytes from the front.
+fn split<'a>(input: &mut &'a [u8], count: usize) -> &'a [u8] {
+    let (taken, rest) = input.split_at(count.min(input.len()));
+    *input = rest;
+    taken
+}

@@ -1,0 +1,24 @@
+//! Binary logs by the replication protocol, against real servers: MariaDB of the system, MySQL 9
+//! of the tools.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod bytes;
+mod capture;
+#[expect(dead_code, reason = "shared by test programs; none uses all of it")]
+#[path = "../support/load.rs"]
+mod load;
+#[expect(dead_code, reason = "shared by test programs; none uses all of it")]
+#[path = "../support/mariadb.rs"]
+mod mariadb;
+#[expect(dead_code, reason = "shared by test programs; none uses all of it")]
+#[path = "../support/mysql9.rs"]
+mod mysql9;
+mod source;
+#[expect(dead_code, reason = "shared by test programs; none uses all of it")]
+#[path = "../support/tools.rs"]
+mod tools;
