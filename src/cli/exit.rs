@@ -94,9 +94,10 @@ impl From<&PipelineError> for Exit {
             PipelineError::Integrity { .. } => Self::Integrity,
             PipelineError::Taken { .. } | PipelineError::Fenced { .. } => Self::Fenced,
             PipelineError::Stopped => Self::Stopped,
-            PipelineError::Accept(_) | PipelineError::Crypto(_) | PipelineError::Worker => {
-                Self::Unexpected
-            }
+            PipelineError::Accept(_)
+            | PipelineError::Crypto(_)
+            | PipelineError::Unsettled
+            | PipelineError::Worker => Self::Unexpected,
         }
     }
 }

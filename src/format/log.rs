@@ -60,6 +60,8 @@ pub enum LogEntry {
 pub enum EpochReason {
     /// Nothing was archived before.
     First,
+    /// The owner had let go.
+    Released,
     /// The owner was silent for long enough.
     Silence,
     /// An operator said so.
@@ -277,6 +279,9 @@ pub struct HeartbeatEntry {
     /// was committed between the last archived transaction and this instant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_until: Option<Timestamp>,
+    /// Whether the archiver ends here, so that the next need not wait.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub released: bool,
 }
 
 /// A summary, from which reading can begin.
@@ -358,6 +363,7 @@ mod tests {
             server: "id-7".parse().unwrap(),
             position: None,
             quiet_until: None,
+            released: false,
         });
         let text = serde_json::to_string(&entry).unwrap();
         assert_eq!(text, r#"{"kind":"heartbeat","server":"id-7"}"#);

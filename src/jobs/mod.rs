@@ -1,6 +1,7 @@
 //! One use case a file or folder. A job is told everything it needs, asks nobody, prints
 //! nothing, and returns a result that is a versioned JSON object.
 
+pub mod archive;
 pub mod backup;
 mod choose;
 pub mod doctor;

@@ -11,6 +11,12 @@ pub const PART_BYTES: usize = 16 << 20;
 pub const CHUNKS_PER_VOLUME: u32 = 32_000;
 /// Plaintext bytes of a chunk of a tail or segment: the archiver holds one of each.
 pub const LOG_CHUNK_BYTES: usize = 1 << 20;
+/// The largest event that the archiver holds until its checksum is known; a larger one streams.
+pub const LOG_EVENT_BYTES: usize = 1 << 20;
+/// Plaintext bytes at which a tail is cut.
+pub const TAIL_BYTES: usize = 4 << 20;
+/// Plaintext bytes at which a segment is cut.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// Bytes of every part of a segment but the last: as little as S3 allows.
 pub const LOG_PART_BYTES: usize = 5 << 20;
 /// Stored bytes fetched by one request, at least one chunk.

@@ -58,6 +58,9 @@ pub enum PipelineError {
         /// Its run.
         run: crate::model::RunId,
     },
+    /// An earlier write of ours turned out to have happened: read the state again.
+    #[error("an earlier write of this archiver was done after all")]
+    Unsettled,
     /// Asked to stop.
     #[error("stopped by a signal")]
     Stopped,

@@ -34,11 +34,8 @@ impl Outline {
 
     /// Its next bytes.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
-        let counts = if self.whole {
-            self.length.saturating_sub(CHECKSUM as u64)
-        } else {
-            HEADER as u64
-        };
+        let counts =
+            if self.whole { self.length.saturating_sub(CHECKSUM as u64) } else { HEADER as u64 };
         let left = usize::try_from(counts.saturating_sub(self.at)).unwrap_or(usize::MAX);
         self.hash.update(&bytes[..bytes.len().min(left)]);
         self.at += bytes.len() as u64;

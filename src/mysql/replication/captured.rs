@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::model::{Gtid, GtidSet, Timestamp};
+use crate::model::{Gtid, GtidState, Timestamp};
 
 /// One step of a dump. The order is: `File`, then for each event `Event`, `Bytes`…, `End`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,9 +68,8 @@ pub enum Meaning {
         /// Whether its events carry a CRC32.
         checksums: bool,
     },
-    /// The transactions in all earlier files: `Previous_gtids` of MySQL, `Gtid_list` of MariaDB
-    /// (of which only the last transaction of each domain is kept).
-    Previous(GtidSet),
+    /// The transactions in all earlier files: `Previous_gtids` of MySQL, `Gtid_list` of MariaDB.
+    Previous(GtidState),
     /// A transaction with a name begins.
     Gtid(Gtid),
     /// A transaction of MySQL without a name begins.

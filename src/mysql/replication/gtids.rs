@@ -1,7 +1,7 @@
 //! The events that name transactions: one (`Gtid`), or all that came before (`Previous_gtids`,
 //! `Gtid_list`). Bodies are given without header and checksum.
 
-use crate::model::{Flavor, Gtid, GtidSet, Timestamp};
+use crate::model::{Flavor, Gtid, GtidSet, GtidState, Timestamp};
 
 use super::{fields::Fields, header, tagged};
 
@@ -110,7 +110,7 @@ fn uuid_text(uuid: [u8; 16]) -> String {
 
 /// Reads `Previous_gtids` (MySQL sources, `Gtid_set::encode`): a count, then for each uuid (and tag)
 /// intervals whose end is exclusive. Since 8.3 the highest byte of the count is the format.
-pub(super) fn previous_gtids(body: &[u8]) -> Option<GtidSet> {
+pub(super) fn previous_gtids(body: &[u8]) -> Option<GtidState> {
     let mut fields = Fields(body);
     let first = fields.u64()?;
     let (tags, count) = match first >> 56 {
@@ -132,18 +132,18 @@ pub(super) fn previous_gtids(body: &[u8]) -> Option<GtidSet> {
             set.add(&format!("{source}:{start}-{}", end.checked_sub(1)?)).ok()?;
         }
     }
-    fields.0.is_empty().then_some(set)
+    fields.0.is_empty().then_some(GtidState::Mysql(set))
 }
 
 /// Reads `Gtid_list` (MariaDB documentation, "GTID_LIST_EVENT"): for each domain the last
 /// transaction of each server, the last of all at the end.
-pub(super) fn gtid_list(body: &[u8]) -> Option<GtidSet> {
+pub(super) fn gtid_list(body: &[u8]) -> Option<GtidState> {
     let mut fields = Fields(body);
     let count = fields.u32()? & 0x0fff_ffff; // flags above
-    let mut set = GtidSet::empty(Flavor::Mariadb);
+    let mut state = GtidState::empty(Flavor::Mariadb);
     for _ in 0..count {
         let (domain, server, sequence) = (fields.u32()?, fields.u32()?, fields.u64()?);
-        set.add(&Gtid::Mariadb { domain, server, sequence }.to_string()).ok()?;
+        state.add_mariadb(domain, server, sequence);
     }
-    Some(set)
+    Some(state)
 }

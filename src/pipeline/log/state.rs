@@ -72,6 +72,8 @@ pub struct LogState {
     pub segments: Vec<SegmentSummary>,
     /// Epoch, gap and fork records since the last checkpoint.
     pub notes: Vec<u64>,
+    /// Whether the owner has let go.
+    pub released: bool,
     /// The last checkpoint.
     pub checkpoint: Sha256Digest,
 }
@@ -87,6 +89,7 @@ impl Default for LogState {
             files: Vec::new(),
             segments: Vec::new(),
             notes: Vec::new(),
+            released: false,
             checkpoint: Sha256Digest([0; 32]),
         }
     }
@@ -176,6 +179,7 @@ impl LogState {
                 if let Some(parent) = &epoch.parent {
                     self.frontier = parent.at.clone();
                 }
+                self.released = false;
                 self.notes.push(record.number);
             }
             LogEntry::Tail(tail) => {
@@ -204,6 +208,7 @@ impl LogState {
                     }
                     self.quiet_until = Some(until);
                 }
+                self.released = beat.released;
             }
             LogEntry::Checkpoint(checkpoint) => {
                 if self.checkpoint_entry().as_ref() != Some(checkpoint) {
@@ -380,6 +385,7 @@ impl LogState {
             files: files.collect(),
             segments: Vec::new(),
             notes: Vec::new(),
+            released: false,
             checkpoint: head.sha256,
         }
     }

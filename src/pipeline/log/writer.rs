@@ -188,7 +188,11 @@ impl LogWriter {
             return Err(PipelineError::integrity(object, "it was there, and is not any more"));
         };
         self.take(&found, object)?;
-        let same = found.record.run_id == ours.run_id && found.record.entry == ours.entry;
-        Ok(same.then_some(ours.number))
+        let own = found.record.run_id == ours.run_id;
+        if own && found.record.entry == ours.entry {
+            return Ok(Some(ours.number));
+        }
+        // Whoever appends decided on what it believed to be the end.
+        if own { Err(PipelineError::Unsettled) } else { Ok(None) }
     }
 }

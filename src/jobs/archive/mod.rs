@@ -1,0 +1,219 @@
+//! `archive`: a server's binary logs, byte for byte and without gaps, into the cluster's log.
+//!
+//! Read the log's end → stand by until it may be claimed → decide where to read on → claim → follow
+//! the server, and ship tails and segments, until stopped, fenced, or sent to another server.
+
+mod claim;
+mod follow;
+mod outline;
+mod plan;
+mod purge;
+mod range;
+mod session;
+mod ship;
+mod source;
+mod status;
+
+use std::{sync::Arc, time::Duration};
+
+use plan::{Refusal, Start, Why};
+pub use status::{Condition, Snapshot, Status};
+
+use super::{JobError, Position};
+use crate::{
+    crypto::{self, kms::Kms, signer::Signer},
+    format::{Branch, EpochEntry, EpochReason, GapEntry, Role, RunIdentity},
+    model::{HistoryId, Timestamp},
+    mysql::{ConnectOptions, Server},
+    pipeline::{
+        PipelineError, Progress, Repository, Run, RunRequest,
+        log::{LogState, LogWriter, tip},
+    },
+};
+
+/// How often an owner that has nothing to say says so.
+const BEAT: Duration = Duration::from_secs(10);
+
+/// What to archive, and how.
+#[derive(Debug)]
+pub struct Request {
+    /// Where to.
+    pub repository: Arc<Repository>,
+    /// Wraps the DEKs.
+    pub kms: Box<dyn Kms>,
+    /// Vouches for the runs.
+    pub signer: Box<dyn Signer>,
+    /// Who runs it.
+    pub identity: RunIdentity,
+    /// The primary.
+    pub connect: ConnectOptions,
+    /// How long captured bytes may wait for a tail.
+    pub rpo: Duration,
+    /// End when everything is shipped that the server had when this began.
+    pub until_current: bool,
+    /// Claim the log though its owner is not silent.
+    pub takeover: bool,
+    /// Go on with a server that does not continue the archive.
+    pub new_history: bool,
+    /// Remove logs from the server that are durable and at least this old.
+    pub purge_archived: Option<Duration>,
+    /// Told to whoever asks.
+    pub status: Arc<Status>,
+    /// Where to be told to stop.
+    pub progress: Arc<Progress>,
+}
+
+/// What was archived.
+#[derive(Debug, serde::Serialize)]
+pub struct Archived {
+    /// Version of this object.
+    pub version: u32,
+    /// `current` with `--until-current`, `stopped` after a signal.
+    pub status: &'static str,
+    /// The server.
+    pub server: Option<String>,
+    /// The epoch.
+    pub epoch: u64,
+    /// Everything before it is durable.
+    #[serde(flatten)]
+    pub position: Position,
+    /// The transactions that are durable.
+    pub gtid_set: String,
+    /// The latest of their commits.
+    pub committed_until: Option<Timestamp>,
+    /// Transactions captured by this process.
+    pub transactions: u64,
+    /// Bytes captured by this process.
+    pub bytes_read: u64,
+    /// Bytes that it has stored.
+    pub bytes_stored: u64,
+    /// Gaps that it has recorded.
+    pub gaps: u64,
+    /// Forks that it has recorded.
+    pub forks: u64,
+    /// The head of the log: keep it, and give it as `--at-least` later.
+    pub log_head: String,
+}
+
+/// Archives until told to stop, or until everything is shipped.
+///
+/// # Errors
+/// `Fenced` when another archiver has claimed the log; a target error when the server does not
+/// continue the archive; whatever made it impossible to begin.
+pub async fn run(request: Request) -> Result<Archived, JobError> {
+    let mut log = tip(&request.repository).await?;
+    let mut takeover = request.takeover;
+    let mut new_history = request.new_history;
+    let mut run: Option<Arc<Run>> = None;
+    let mut again: Option<(EpochReason, Server)> = None;
+    loop {
+        let (reason, mut server) = match again.take() {
+            Some(known) => known,
+            None => claim::wait(&request, &mut log, takeover).await?,
+        };
+        takeover = false;
+        let seen = source::see(&mut server, &log.frontier).await?;
+        let mut parent = None;
+        let start = match plan::start(&log, &seen) {
+            Start::Refuse(refusal) if !new_history => return Err(refused(&refusal)),
+            Start::Refuse(_) => {
+                parent = log.owner.as_ref().map(|owner| Branch {
+                    history: owner.history,
+                    at: log.frontier.shared_with(&seen.executed),
+                });
+                Start::Begin { file: seen.files[0].name.clone(), fork: None, gap: None }
+            }
+            start => start,
+        };
+        new_history = false;
+        let owner = match (&run, reason) {
+            // The same process goes on; a DEK serves for a day.
+            (Some(run), EpochReason::Server) => Arc::clone(run),
+            _ => Arc::new(begin(&request).await?),
+        };
+        run = Some(Arc::clone(&owner));
+        let history = match (&log.owner, &parent) {
+            (Some(owner), None) => owner.history,
+            _ => HistoryId::from_bytes(crypto::random().map_err(PipelineError::from)?),
+        };
+        let claim = EpochEntry {
+            reason,
+            server: seen.server.clone(),
+            history,
+            parent,
+            resumes: (start == Start::Resume).then(|| log.durable()).flatten(),
+        };
+        let switched = log.owner.as_ref().is_some_and(|o| o.server.name != seen.server.name);
+        let writer = match LogWriter::claim(owner, log, claim).await {
+            Ok(writer) => writer,
+            Err((PipelineError::Fenced { .. }, state)) => {
+                // Somebody else was quicker: stand by.
+                log = state;
+                continue;
+            }
+            Err((error, _)) => return Err(error.into()),
+        };
+        tracing::info!(epoch = writer.epoch(), ?reason, server = %seen.server.name, "claimed the log");
+        match session::run(&request, writer, server, start, switched).await? {
+            session::Ended::Done { log, status } => {
+                return Ok(archived(&request, &log, status));
+            }
+            session::Ended::Again { log: state, reason, server } => {
+                log = state;
+                again = Some((reason, server));
+            }
+        }
+    }
+}
+
+async fn begin(request: &Request) -> Result<Run, PipelineError> {
+    let begin = RunRequest {
+        kms: &*request.kms,
+        signer: &*request.signer,
+        role: Role::Archive,
+        identity: request.identity.clone(),
+        started_at: Timestamp::now(),
+    };
+    Run::begin(Arc::clone(&request.repository), &begin).await
+}
+
+fn refused(refusal: &Refusal) -> JobError {
+    let hint = match refusal.why {
+        Why::Stranger => {
+            "check --mysql-host and --cluster; if it is the new beginning of this cluster, take a base backup and run once with --new-history"
+        }
+        Why::Reset | Why::Crashed => {
+            "what is archived stays restorable; take a new base backup, and run once with --new-history to archive what comes now"
+        }
+    };
+    JobError::target(refusal.sentence(), hint)
+}
+
+fn archived(request: &Request, log: &LogState, status: &'static str) -> Archived {
+    let now = request.status.read();
+    Archived {
+        version: 1,
+        status,
+        server: log.owner.as_ref().map(|owner| owner.server.name.to_string()),
+        epoch: log.epoch(),
+        position: log.durable().into(),
+        gtid_set: log.frontier.to_string(),
+        committed_until: log.committed_until,
+        transactions: now.captured_transactions,
+        bytes_read: now.captured_bytes,
+        bytes_stored: now.record_bytes + now.segment_bytes,
+        gaps: now.gaps,
+        forks: now.forks,
+        log_head: log.head.to_string(),
+    }
+}
+
+fn warn_of_gap(gap: &GapEntry) {
+    tracing::error!(
+        missing = gap.missing,
+        transactions = gap.transactions,
+        server = %gap.server,
+        file = %gap.file,
+        "a gap: these transactions were purged before they were archived; take a new base backup now"
+    );
+}

@@ -1,0 +1,339 @@
+//! One epoch: from the claim until it is lost, given up, or over.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    BEAT, Request, claim,
+    follow::{self, End},
+    plan::{self, Start},
+    refused,
+    ship::Shipper,
+    source,
+    status::Condition,
+    warn_of_gap,
+};
+use crate::{
+    format::{EpochReason, HeartbeatEntry, LogEntry},
+    jobs::JobError,
+    model::{BinlogPosition, Flavor},
+    mysql::Server,
+    pipeline::{
+        PipelineError,
+        log::{LogState, LogWriter},
+    },
+    store::StoreErrorKind,
+};
+
+/// A DEK is renewed after this long, or after this many bytes.
+const RENEW_AGE: Duration = Duration::from_hours(24);
+const RENEW_BYTES: u64 = 1 << 40;
+/// The longest pause before the server or the store is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// How an epoch ended.
+pub(super) enum Ended {
+    /// The job is done.
+    Done { log: LogState, status: &'static str },
+    /// Another epoch is to be claimed by the same process.
+    Again { log: LogState, reason: EpochReason, server: Server },
+}
+
+/// What a session carries from connection to connection.
+pub(super) struct Session<'a> {
+    pub(super) request: &'a Request,
+    pub(super) ship: Shipper,
+    /// Where `--until-current` ends.
+    pub(super) target: Option<BinlogPosition>,
+    pub(super) began: Instant,
+    /// How long captured bytes waited, when the store was last down.
+    pause: Duration,
+}
+
+pub(super) async fn run(
+    request: &Request,
+    writer: LogWriter,
+    mut server: Server,
+    start: Start,
+    switched: bool,
+) -> Result<Ended, JobError> {
+    let target = if request.until_current { server.current_position().await?.0 } else { None };
+    let ship = Shipper::new(writer, request.status.clone(), request.rpo)?;
+    let began = Instant::now();
+    let mut session = Session { request, ship, target, began, pause: Duration::ZERO };
+    let outcome = session.own(server, start, switched).await;
+    match outcome {
+        Ok((End::Done(status), _)) => {
+            session.ship.finish().await?;
+            session.release().await?;
+            request.status.condition(Condition::Stopped);
+            let log = session.ship.writer.into_state();
+            if status == "stopped" {
+                return Err(stopped(&log));
+            }
+            Ok(Ended::Done { log, status })
+        }
+        Ok((End::Again(reason), Some(server))) => {
+            session.ship.finish().await?;
+            session.ship.promote().await?;
+            let log = session.ship.writer.into_state();
+            Ok(Ended::Again { log, reason, server })
+        }
+        Ok((End::Again(_), None)) => Err(PipelineError::Worker.into()),
+        Err(error) => {
+            if let JobError::Pipeline(PipelineError::Fenced { .. }) = error {
+                request.status.condition(Condition::Fenced);
+            }
+            session.ship.abandon().await;
+            Err(error)
+        }
+    }
+}
+
+/// A signal asked for this, and nothing was lost.
+fn stopped(log: &LogState) -> JobError {
+    tracing::info!(head = %log.head, "stopped: everything captured is durable, and the log is released");
+    PipelineError::Stopped.into()
+}
+
+impl Session<'_> {
+    /// Follows the server through lost connections and an absent store.
+    async fn own(
+        &mut self,
+        server: Server,
+        start: Start,
+        switched: bool,
+    ) -> Result<(End, Option<Server>), JobError> {
+        let mut server = Some(server);
+        let mut start = Some((start, switched));
+        loop {
+            let tried = match (server.as_mut(), start.take()) {
+                (Some(server), Some((start, switched))) => {
+                    let from = self.enter(start, switched).await;
+                    match from {
+                        Ok(from) => follow::run(self, server, from).await,
+                        Err(error) => Err(error),
+                    }
+                }
+                _ => Err(PipelineError::Worker.into()),
+            };
+            let error = match tried {
+                Ok(end) => return Ok((end, server)),
+                Err(error) => error,
+            };
+            server = None;
+            match self.overcome(error).await? {
+                Some(end) => return Ok((end, None)),
+                None => {}
+            }
+            match self.reconnect().await? {
+                Next::Follow(found, next) => (server, start) = (Some(found), Some((next, false))),
+                Next::Moved(found) => return Ok((End::Again(EpochReason::Server), Some(found))),
+                Next::Stopped => return Ok((End::Done("stopped"), None)),
+            }
+        }
+    }
+
+    /// Records what has to be recorded before the first byte. Returns where to dump from.
+    async fn enter(&mut self, start: Start, switched: bool) -> Result<(String, u64), JobError> {
+        match start {
+            Start::Resume => {
+                let current = self.ship.writer.state().current().map(|file| file.open.clone());
+                let open = current.ok_or(PipelineError::Worker)?;
+                let below = |offset: &u64| *offset <= u64::from(u32::MAX);
+                let from = open.last_group.as_ref().map_or(4, |group| group.begin);
+                let from = Some(from).filter(below).unwrap_or(open.boundary);
+                self.ship.resume(&open, from).await;
+                if !self.ship.is_filling() {
+                    self.ship.promote().await?;
+                }
+                Ok((open.file.to_string(), from))
+            }
+            Start::Begin { file, fork, gap } => {
+                if !self.ship.is_filling() {
+                    self.ship.promote().await?;
+                }
+                if let Some(fork) = fork {
+                    tracing::error!(
+                        forked = fork.forked,
+                        transactions = fork.transactions,
+                        left = %fork.left,
+                        taken = %fork.taken,
+                        "a fork: these transactions are archived, and the new primary does not have them"
+                    );
+                    self.ship.note(LogEntry::Fork(fork)).await?;
+                    self.request.status.fork();
+                }
+                if let Some(gap) = gap {
+                    self.request.status.condition(Condition::Purged);
+                    warn_of_gap(&gap);
+                    self.ship.note(LogEntry::Gap(gap)).await?;
+                    self.request.status.gap();
+                }
+                let state = self.ship.writer.state();
+                let mariadb =
+                    state.owner.as_ref().is_some_and(|o| o.server.flavor == Flavor::Mariadb);
+                if mariadb && switched {
+                    let frontier = state.frontier.clone();
+                    self.ship.expect(&frontier);
+                }
+                Ok((file.to_string(), 4))
+            }
+            Start::Refuse(refusal) => Err(refused(&refusal)),
+        }
+    }
+
+    /// Puts things in order after a failure; an error that cannot be overcome comes back.
+    async fn overcome(&mut self, error: JobError) -> Result<Option<End>, JobError> {
+        let status = &self.request.status;
+        match error {
+            JobError::Mysql(error) => {
+                status.condition(Condition::SourceDown);
+                status.error("source");
+                tracing::warn!(%error, "reading the binary log failed; connecting again");
+                match self.ship.source_lost().await {
+                    Ok(()) => Ok(None),
+                    Err(error) => Box::pin(self.overcome(error.into())).await,
+                }
+            }
+            JobError::Pipeline(PipelineError::Unsettled) => {
+                self.ship.abandon().await;
+                Ok(None)
+            }
+            JobError::Pipeline(PipelineError::Store(error))
+                if error.kind != StoreErrorKind::Corrupt =>
+            {
+                status.condition(Condition::StoreDown);
+                status.error("store");
+                tracing::warn!(%error, "the store failed; the server keeps its logs, and they are read again when it is back");
+                self.ship.abandon().await;
+                self.until_store_is_back().await
+            }
+            error => Err(error),
+        }
+    }
+
+    /// Waits until the log can be read again; what was written unheard then counts.
+    async fn until_store_is_back(&mut self) -> Result<Option<End>, JobError> {
+        let began = Instant::now();
+        loop {
+            if self.pause().await {
+                return Err(PipelineError::Stopped.into());
+            }
+            match self.ship.writer.settle().await {
+                Ok(()) => {
+                    tracing::info!(seconds = began.elapsed().as_secs(), "the store is back");
+                    self.pause = Duration::ZERO;
+                    return Ok(None);
+                }
+                Err(PipelineError::Store(error)) => {
+                    self.request.status.error("store");
+                    tracing::warn!(%error, down_seconds = began.elapsed().as_secs(), "the store is still down");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Finds the server again, and where to read on.
+    async fn reconnect(&mut self) -> Result<Next, JobError> {
+        loop {
+            let found = self.look().await;
+            match found {
+                Ok(next) => {
+                    self.pause = Duration::ZERO;
+                    return Ok(next);
+                }
+                Err(JobError::Mysql(error)) => {
+                    let error = JobError::Mysql(error);
+                    if claim::is_final(&error) && self.request.until_current {
+                        return Err(error);
+                    }
+                    self.request.status.condition(Condition::SourceDown);
+                    self.request.status.error("source");
+                    tracing::warn!(%error, "the server is not there; trying again");
+                }
+                Err(error) => return Err(error),
+            }
+            if self.pause().await {
+                return Ok(Next::Stopped);
+            }
+            // Whoever stands by must see that this epoch has an owner.
+            if let Err(error) = self.sign_of_life().await {
+                match self.overcome(error.into()).await? {
+                    Some(_) => return Ok(Next::Stopped),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<Next, JobError> {
+        let (mut server, identity) = source::connect(&self.request.connect).await?;
+        let state = self.ship.writer.state();
+        let ours = state.owner.as_ref().is_some_and(|owner| owner.server.name == identity.name);
+        if !ours {
+            if !server.is_writable().await? {
+                return Err(crate::mysql::MysqlError::Unsupported {
+                    what: format!("archiving server {}", identity.name),
+                    why: "it is read-only, and not the one that was being archived".into(),
+                }
+                .into());
+            }
+            return Ok(Next::Moved(server));
+        }
+        let seen = source::see(&mut server, &state.frontier).await?;
+        match plan::start(state, &seen) {
+            Start::Refuse(refusal) => Err(refused(&refusal)),
+            start => Ok(Next::Follow(server, start)),
+        }
+    }
+
+    /// Waits a little longer each time; true when asked to stop.
+    async fn pause(&mut self) -> bool {
+        self.pause = (self.pause * 2).clamp(Duration::from_millis(200), LONGEST_PAUSE);
+        tokio::select! {
+            () = self.request.progress.stopped() => true,
+            () = tokio::time::sleep(self.pause) => false,
+        }
+    }
+
+    /// Writes a heartbeat when nothing else was written for a while.
+    pub(super) async fn sign_of_life(&mut self) -> Result<(), PipelineError> {
+        if self.ship.last_append().elapsed() < BEAT {
+            return Ok(());
+        }
+        self.beat(None, false).await
+    }
+
+    pub(super) async fn beat(
+        &mut self,
+        quiet_until: Option<crate::model::Timestamp>,
+        released: bool,
+    ) -> Result<(), PipelineError> {
+        let state = self.ship.writer.state();
+        let Some(owner) = &state.owner else { return Ok(()) };
+        let entry = HeartbeatEntry {
+            server: owner.server.name.clone(),
+            position: state.durable(),
+            quiet_until,
+            released,
+        };
+        self.ship.note(LogEntry::Heartbeat(entry)).await
+    }
+
+    async fn release(&mut self) -> Result<(), PipelineError> {
+        self.beat(None, true).await
+    }
+
+    /// Whether the DEK has served long enough.
+    pub(super) fn is_renewal_due(&self) -> bool {
+        self.began.elapsed() >= RENEW_AGE
+            || self.request.status.read().captured_bytes >= RENEW_BYTES
+    }
+}
+
+enum Next {
+    Follow(Server, Start),
+    Moved(Server),
+    Stopped,
+}
