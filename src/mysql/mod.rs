@@ -1,5 +1,6 @@
 //! Database servers: connecting, engines, and the formats they speak.
 
+mod archiving;
 mod binlog_scan;
 pub mod checks;
 mod clone;
@@ -17,6 +18,7 @@ pub mod replication;
 mod temp_server;
 pub mod xbstream;
 
+pub use archiving::BinaryLog;
 pub use binlog_scan::ExactSet;
 pub use connect::Server;
 pub use error::MysqlError;

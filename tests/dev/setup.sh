@@ -53,6 +53,24 @@ mysql() {
   done_with mysql9-1
 }
 
+# Debian keeps two plugins that tests load in the package that would start a service.
+mariadb_plugins() {
+  local version beside
+  version=$(dpkg-query -W -f '${Version}' mariadb-server-core)
+  has "mariadb-plugins-$version" && return
+  say 'unpacking plugins of MariaDB'
+  beside=$(mktemp -d)
+  fetch() { (cd -- "$beside" && apt-get -qq -o APT::Sandbox::User= download "mariadb-server=$version"); }
+  # Debian drops old versions: then the package lists, and the server, are to be renewed.
+  fetch || { twice as_root apt-get -qq -o DPkg::Lock::Timeout=300 update && twice fetch; }
+  dpkg-deb --fsys-tarfile "$beside"/*.deb | tar -x -C "$beside" \
+    ./usr/lib/mysql/plugin/auth_ed25519.so ./usr/lib/mysql/plugin/file_key_management.so
+  rm -rf -- "$TOOLS/mariadb-plugins"
+  mv -- "$beside/usr/lib/mysql/plugin" "$TOOLS/mariadb-plugins"
+  rm -rf -- "$beside"
+  done_with "mariadb-plugins-$version"
+}
+
 venv() {
   local name
   name=venv-$(sha256sum "$PROJECT/tests/dev/requirements.txt" | cut -c1-16)
@@ -116,7 +134,7 @@ timed packages
 if [ "$WANTED" != demo ]; then
   failed=()
   declare -A names
-  for step in mysql venv azurite builds; do
+  for step in mysql mariadb_plugins venv azurite builds; do
     (
       set -e
       timed "$step"

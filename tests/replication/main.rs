@@ -1,14 +1,10 @@
 //! Binary logs by the replication protocol, against real servers: MariaDB of the system, MySQL 9
 //! of the tools.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod bytes;
 mod capture;
+mod groups;
 #[expect(dead_code, reason = "shared by test programs; none uses all of it")]
 #[path = "../support/load.rs"]
 mod load;

@@ -29,6 +29,9 @@ pub(super) fn text<'a>(fields: &mut Fields<'a>) -> Option<&'a [u8]> {
     fields.bytes(length)
 }
 
+/// Of the encoding; 9.7 writes it.
+const VERSION: u64 = 1;
+
 fn skip<T>(field: Option<T>) -> Option<()> {
     field.map(|_| ())
 }
@@ -53,7 +56,7 @@ pub(super) fn parse(body: &[u8]) -> Option<Tagged> {
     let size = uint(&mut fields)?;
     let _last_non_ignorable = uint(&mut fields)?;
     // The size counts from the first byte.
-    if version != 0 || size != body.len() as u64 {
+    if version != VERSION || size != body.len() as u64 {
         return None;
     }
     let mut tagged = Tagged::default();
