@@ -1,6 +1,6 @@
 //! The command line. Its names are a contract; `tests/goldens` freezes every help page.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -97,6 +97,8 @@ pub(super) struct StoreArgs {
 pub(super) enum Command {
     /// Take a base backup: engine → zstd → AES-256-GCM → object store, committed only when proven whole
     Backup(Box<BackupArgs>),
+    /// Archive the primary's binary logs: every byte, at most a second behind, without gaps
+    Archive(Box<ArchiveArgs>),
     /// Restore a base backup into an empty data directory, and prove it by starting a server on it
     Restore(RestoreArgs),
     /// List the complete backups of a cluster, newest first
@@ -237,6 +239,41 @@ pub(super) struct BackupArgs {
     /// The name that the source's certificate bears, when it is not the URL's host
     #[arg(long, env = "BACKSTAY_SOURCE_SERVER_NAME", value_name = "NAME")]
     pub(super) source_server_name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  backstay archive --mysql-host db-primary --mysql-user archiver --mysql-password-file /run/secrets/pw
+  backstay archive --until-current …         ship what there is now, and end: for a CronJob
+  backstay archive --purge-archived 24h …    and let the server forget what is durable and a day old
+
+Several archivers may run: one owns the log, the others stand by and take over when it has been silent
+for 30 s. Exit 8 means that another one has taken over, 7 that the server's log does not continue what
+is archived (it was reset or rebuilt, or lost transactions in a crash): the message says which.")]
+pub(super) struct ArchiveArgs {
+    #[command(flatten)]
+    pub(super) mysql: MysqlArgs,
+    /// How long a committed transaction may wait before it is shipped: 1s, 500ms
+    #[arg(long, env = "BACKSTAY_RPO", value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub(super) rpo: Duration,
+    /// End when everything is durable that the server had at the beginning
+    #[arg(long)]
+    pub(super) until_current: bool,
+    /// Claim the log now, though another archiver owns it
+    #[arg(long)]
+    pub(super) takeover: bool,
+    /// Go on with a server that does not continue what is archived; take a base backup first
+    #[arg(long)]
+    pub(super) new_history: bool,
+    /// Purge the server's binary logs that are durable and at least this old: 24h
+    #[arg(long, env = "BACKSTAY_PURGE_ARCHIVED", value_name = "AGE", value_parser = duration)]
+    pub(super) purge_archived: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text.parse().map_err(|e: jiff::Error| e.to_string())?;
+    Duration::try_from(parsed).map_err(|_| "a duration is not negative".to_owned())
 }
 
 #[derive(Debug, Args)]

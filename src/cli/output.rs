@@ -8,6 +8,7 @@ use super::{args::Format, exit::Exit, termination};
 use crate::{
     jobs::{
         BackupSummary, JobError, Position,
+        archive::Archived,
         backup::BackupResult,
         keys::NewKeys,
         restore::{RestoreResult, State},
@@ -57,6 +58,38 @@ fn pretty(json: &serde_json::Value) -> String {
 fn print(text: &str) {
     // A closed pipe is the reader's choice, not a failure of the job.
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+impl Text for Archived {
+    fn text(&self) -> String {
+        let mut out = String::new();
+        let _ = writeln!(out, "Everything that the server had is archived.");
+        let _ = writeln!(out, "  server      {}", self.server.as_deref().unwrap_or("unknown"));
+        let _ = writeln!(out, "  durable     up to {}", place(&self.position));
+        if !self.gtid_set.is_empty() {
+            let _ = writeln!(out, "  GTID set    {}", self.gtid_set);
+        }
+        if let Some(at) = self.committed_until {
+            let _ = writeln!(out, "  last commit {at}");
+        }
+        let _ = writeln!(
+            out,
+            "  this run    {} transactions, {} read, {} stored, epoch {}",
+            self.transactions,
+            ByteSize(self.bytes_read),
+            ByteSize(self.bytes_stored),
+            self.epoch
+        );
+        if self.gaps + self.forks > 0 {
+            let _ = writeln!(
+                out,
+                "  WARNING     {} gaps and {} forks were found: run `backstay window`",
+                self.gaps, self.forks
+            );
+        }
+        let _ = writeln!(out, "  log head    {}", self.log_head);
+        out
+    }
 }
 
 impl Text for BackupResult {

@@ -1,13 +1,14 @@
 //! From parsed arguments to a job, and from its result to output and an exit code.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use clap_complete::generate;
 use serde::Serialize;
 
 use super::{
     args::{
-        BackupArgs, Cli, Command, Engine, Format, Global, KeysCommand, RestoreArgs, VerifyArgs,
+        ArchiveArgs, BackupArgs, Cli, Command, Engine, Format, Global, KeysCommand, RestoreArgs,
+        VerifyArgs,
     },
     doctor,
     exit::Exit,
@@ -49,6 +50,10 @@ async fn dispatch(
             let result =
                 with_progress("backup", progress, Box::pin(backup(global, *args, progress)))
                     .await?;
+            Ok(success(format, &result))
+        }
+        Command::Archive(args) => {
+            let result = Box::pin(archive(global, *args, progress)).await?;
             Ok(success(format, &result))
         }
         Command::Restore(args) => {
@@ -193,6 +198,38 @@ async fn backup(
         id: args.id,
         source,
         level: args.level,
+        progress: Arc::clone(progress),
+    })
+    .await
+}
+
+async fn archive(
+    global: &Global,
+    args: ArchiveArgs,
+    progress: &Arc<Progress>,
+) -> Result<jobs::archive::Archived, JobError> {
+    if args.rpo < Duration::from_millis(100) {
+        return Err(JobError::Usage {
+            what: format!("--rpo {:?} is too short", args.rpo),
+            hint: "give at least 100ms: each tail is a request to the store".into(),
+        });
+    }
+    let (kms, signer) = (global.kms()?, global.signer()?);
+    let connect = args.mysql.required()?;
+    let repository = global.repository().await?;
+    global.fresh(&repository).await?;
+    jobs::archive::run(jobs::archive::Request {
+        repository,
+        kms,
+        signer,
+        identity: wire::identity(),
+        connect,
+        rpo: args.rpo,
+        until_current: args.until_current,
+        takeover: args.takeover,
+        new_history: args.new_history,
+        purge_archived: args.purge_archived,
+        status: Arc::default(),
         progress: Arc::clone(progress),
     })
     .await

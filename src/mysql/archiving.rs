@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::{Flavor, Gtid, GtidSet};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use crate::model::{Flavor, GtidState};
 
 use super::{
     MysqlError,
@@ -47,23 +49,26 @@ impl Server {
     }
 
     /// The transactions in all files before this one, as its first events say: all of MySQL's
-    /// executed ones; of MariaDB the last of each domain. Empty when the file does not say.
+    /// executed ones; of MariaDB the last of each server in each domain. Empty when the file does
+    /// not say.
     ///
     /// # Errors
     /// When the server no longer has the file, or the user may not ask (REPLICATION SLAVE; on
     /// MariaDB BINLOG MONITOR).
-    pub async fn previous_gtids(&mut self, file: &str) -> Result<GtidSet, MysqlError> {
+    pub async fn previous_gtids(&mut self, file: &str) -> Result<GtidState, MysqlError> {
         let flavor = self.flavor();
         let doing = format!("reading the first events of binary log {file}");
         // At most before it: format description, start of encryption.
         let sql = format!("SHOW BINLOG EVENTS IN '{}' LIMIT 3", quoted(file));
         for row in self.rows(&doing, &sql).await? {
             if matches!(text(&row, "Event_type").as_str(), "Previous_gtids" | "Gtid_list") {
-                return set(flavor, &text(&row, "Info"))
-                    .map_err(|why| MysqlError::unexpected(format!("binary log {file}"), why));
+                let said = text(&row, "Info");
+                return GtidState::parse(flavor, said.trim().trim_matches(['[', ']'])).map_err(
+                    |e| MysqlError::unexpected(format!("binary log {file}"), e.to_string()),
+                );
             }
         }
-        Ok(GtidSet::empty(flavor))
+        Ok(GtidState::empty(flavor))
     }
 
     /// Whether clients without special rights may write.
@@ -92,7 +97,11 @@ impl Server {
             Flavor::Mariadb => "server_uid",
         };
         if let Some(uuid) = self.setting(name).await?.filter(|uuid| !uuid.is_empty()) {
-            return Ok(uuid);
+            // MariaDB writes 20 bytes as base64, which is no name for a folder.
+            return Ok(match self.flavor() {
+                Flavor::Mariadb => STANDARD.decode(&uuid).map_or(uuid, hex::encode),
+                Flavor::Mysql => uuid,
+            });
         }
         match self.setting("server_id").await? {
             Some(id) => Ok(format!("id-{id}")),
@@ -100,43 +109,29 @@ impl Server {
         }
     }
 
-    /// The transactions that are, or were, in the server's binary logs: `gtid_executed` of MySQL,
-    /// `gtid_binlog_pos` of MariaDB (the last of each domain). Unlike MariaDB's
-    /// `gtid_current_pos` it names nothing that was applied without being logged.
-    ///
-    /// # Errors
-    /// When the server does not answer, or its answer is no set of its flavor.
-    pub async fn executed(&mut self) -> Result<GtidSet, MysqlError> {
-        let flavor = self.flavor();
-        let sql = match flavor {
-            Flavor::Mysql => "SELECT @@GLOBAL.gtid_executed",
-            Flavor::Mariadb => "SELECT @@GLOBAL.gtid_binlog_pos",
-        };
-        let rows = self.rows("asking for the executed transactions", sql).await?;
-        let said = rows.first().map(|row| text_at(row, 0)).unwrap_or_default();
-        set(flavor, &said).map_err(|why| MysqlError::unexpected("the executed transactions", why))
-    }
-
-    /// MariaDB's `gtid_binlog_state`: the last transaction of each server in each domain, which a
-    /// position cannot hold. Nothing for MySQL, whose sets hold everything.
+    /// All transactions that the server has: `gtid_executed` of MySQL; of MariaDB what it has
+    /// written (`gtid_binlog_state`) and what it has applied (`gtid_slave_pos`), which a replica
+    /// need not have logged.
     ///
     /// # Errors
     /// When the server does not answer, or its answer is not understood.
-    pub async fn binlog_state(&mut self) -> Result<Vec<Gtid>, MysqlError> {
-        if self.flavor() == Flavor::Mysql {
-            return Ok(Vec::new());
+    pub async fn executed(&mut self) -> Result<GtidState, MysqlError> {
+        let flavor = self.flavor();
+        let names: &[&str] = match flavor {
+            Flavor::Mysql => &["gtid_executed"],
+            Flavor::Mariadb => &["gtid_slave_pos", "gtid_binlog_state"],
+        };
+        let mut state = GtidState::empty(flavor);
+        for name in names {
+            let sql = format!("SELECT @@GLOBAL.{name}");
+            let rows = self.rows("asking for the executed transactions", &sql).await?;
+            let said = rows.first().map(|row| text_at(row, 0)).unwrap_or_default();
+            let more = GtidState::parse(flavor, &said).map_err(|e| {
+                MysqlError::unexpected(format!("the setting {name}"), e.to_string())
+            })?;
+            state.merge(&more);
         }
-        let sql = "SELECT @@GLOBAL.gtid_binlog_state";
-        let rows = self.rows("asking for the state of the binary log", sql).await?;
-        let said = rows.first().map(|row| text_at(row, 0)).unwrap_or_default();
-        let parts = said.split(',').map(str::trim).filter(|part| !part.is_empty());
-        parts
-            .map(|part| {
-                mariadb(part).ok_or_else(|| {
-                    MysqlError::unexpected("the state of the binary log", format!("`{part}`"))
-                })
-            })
-            .collect()
+        Ok(state)
     }
 
     /// Removes all binary logs before `file`. The server keeps those that a replica reads, and says
@@ -179,42 +174,5 @@ impl Server {
             }
         }
         Ok(None)
-    }
-}
-
-/// A set as servers print it. MariaDB's lists may name several servers of a domain, the last one
-/// at the end; a position keeps that one.
-fn set(flavor: Flavor, said: &str) -> Result<GtidSet, String> {
-    let said = said.trim().trim_start_matches('[').trim_end_matches(']');
-    let mut set = GtidSet::empty(flavor);
-    match flavor {
-        Flavor::Mysql => set = GtidSet::parse(flavor, said).map_err(|e| e.to_string())?,
-        Flavor::Mariadb => {
-            for part in said.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-                set.add(part).map_err(|e| e.to_string())?;
-            }
-        }
-    }
-    Ok(set)
-}
-
-fn mariadb(text: &str) -> Option<Gtid> {
-    let mut fields = text.split('-');
-    let domain = fields.next()?.parse().ok()?;
-    let server = fields.next()?.parse().ok()?;
-    let sequence = fields.next()?.parse().ok()?;
-    fields.next().is_none().then_some(Gtid::Mariadb { domain, server, sequence })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_with_two_servers_in_a_domain_keeps_the_last() {
-        let list = set(Flavor::Mariadb, "[0-2-9,0-1-12,\n3-1-1]").unwrap();
-        assert_eq!(list.to_string(), "0-1-12,3-1-1");
-        assert!(set(Flavor::Mariadb, "[]").unwrap().is_empty());
-        assert!(set(Flavor::Mariadb, "[0-2]").is_err());
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     format::{EpochReason, HeartbeatEntry, LogEntry},
     jobs::JobError,
     model::{BinlogPosition, Flavor},
-    mysql::Server,
+    mysql::{MysqlError, Server},
     pipeline::{
         PipelineError,
         log::{LogState, LogWriter},
@@ -62,7 +62,7 @@ pub(super) async fn run(
     let mut session = Session { request, ship, target, began, pause: Duration::ZERO };
     let outcome = session.own(server, start, switched).await;
     match outcome {
-        Ok((End::Done(status), _)) => {
+        Ok(Outcome::Done(status)) => {
             session.ship.finish().await?;
             session.release().await?;
             request.status.condition(Condition::Stopped);
@@ -72,13 +72,12 @@ pub(super) async fn run(
             }
             Ok(Ended::Done { log, status })
         }
-        Ok((End::Again(reason), Some(server))) => {
+        Ok(Outcome::Again(reason, server)) => {
             session.ship.finish().await?;
             session.ship.promote().await?;
             let log = session.ship.writer.into_state();
             Ok(Ended::Again { log, reason, server })
         }
-        Ok((End::Again(_), None)) => Err(PipelineError::Worker.into()),
         Err(error) => {
             if let JobError::Pipeline(PipelineError::Fenced { .. }) = error {
                 request.status.condition(Condition::Fenced);
@@ -99,36 +98,29 @@ impl Session<'_> {
     /// Follows the server through lost connections and an absent store.
     async fn own(
         &mut self,
-        server: Server,
-        start: Start,
-        switched: bool,
-    ) -> Result<(End, Option<Server>), JobError> {
-        let mut server = Some(server);
-        let mut start = Some((start, switched));
+        mut server: Server,
+        mut start: Start,
+        mut switched: bool,
+    ) -> Result<Outcome, JobError> {
         loop {
-            let tried = match (server.as_mut(), start.take()) {
-                (Some(server), Some((start, switched))) => {
-                    let from = self.enter(start, switched).await;
-                    match from {
-                        Ok(from) => follow::run(self, server, from).await,
-                        Err(error) => Err(error),
-                    }
-                }
-                _ => Err(PipelineError::Worker.into()),
+            let entered = Instant::now();
+            let tried = match self.enter(start, switched).await {
+                Ok(from) => follow::run(self, &mut server, from).await,
+                Err(error) => Err(error),
             };
             let error = match tried {
-                Ok(end) => return Ok((end, server)),
+                Ok(End::Done(status)) => return Ok(Outcome::Done(status)),
+                Ok(End::Again(reason)) => return Ok(Outcome::Again(reason, server)),
                 Err(error) => error,
             };
-            server = None;
-            match self.overcome(error).await? {
-                Some(end) => return Ok((end, None)),
-                None => {}
+            if entered.elapsed() > LONGEST_PAUSE {
+                self.pause = Duration::ZERO;
             }
+            self.overcome(error).await?;
             match self.reconnect().await? {
-                Next::Follow(found, next) => (server, start) = (Some(found), Some((next, false))),
-                Next::Moved(found) => return Ok((End::Again(EpochReason::Server), Some(found))),
-                Next::Stopped => return Ok((End::Done("stopped"), None)),
+                Next::Follow(found, next) => (server, start, switched) = (found, next, false),
+                Next::Moved(found) => return Ok(Outcome::Again(EpochReason::Server, found)),
+                Next::Stopped => return Ok(Outcome::Done("stopped")),
             }
         }
     }
@@ -183,21 +175,25 @@ impl Session<'_> {
     }
 
     /// Puts things in order after a failure; an error that cannot be overcome comes back.
-    async fn overcome(&mut self, error: JobError) -> Result<Option<End>, JobError> {
+    async fn overcome(&mut self, error: JobError) -> Result<(), JobError> {
         let status = &self.request.status;
         match error {
+            JobError::Mysql(MysqlError::PastEnd { .. }) => Err(JobError::target(
+                error.to_string(),
+                "what is archived stays restorable; take a new base backup, and run once with --new-history to archive what comes now",
+            )),
             JobError::Mysql(error) => {
                 status.condition(Condition::SourceDown);
                 status.error("source");
                 tracing::warn!(%error, "reading the binary log failed; connecting again");
                 match self.ship.source_lost().await {
-                    Ok(()) => Ok(None),
+                    Ok(()) => Ok(()),
                     Err(error) => Box::pin(self.overcome(error.into())).await,
                 }
             }
             JobError::Pipeline(PipelineError::Unsettled) => {
                 self.ship.abandon().await;
-                Ok(None)
+                Ok(())
             }
             JobError::Pipeline(PipelineError::Store(error))
                 if error.kind != StoreErrorKind::Corrupt =>
@@ -213,7 +209,7 @@ impl Session<'_> {
     }
 
     /// Waits until the log can be read again; what was written unheard then counts.
-    async fn until_store_is_back(&mut self) -> Result<Option<End>, JobError> {
+    async fn until_store_is_back(&mut self) -> Result<(), JobError> {
         let began = Instant::now();
         loop {
             if self.pause().await {
@@ -223,7 +219,7 @@ impl Session<'_> {
                 Ok(()) => {
                     tracing::info!(seconds = began.elapsed().as_secs(), "the store is back");
                     self.pause = Duration::ZERO;
-                    return Ok(None);
+                    return Ok(());
                 }
                 Err(PipelineError::Store(error)) => {
                     self.request.status.error("store");
@@ -237,12 +233,11 @@ impl Session<'_> {
     /// Finds the server again, and where to read on.
     async fn reconnect(&mut self) -> Result<Next, JobError> {
         loop {
-            let found = self.look().await;
-            match found {
-                Ok(next) => {
-                    self.pause = Duration::ZERO;
-                    return Ok(next);
-                }
+            if self.pause().await {
+                return Ok(Next::Stopped);
+            }
+            match self.look().await {
+                Ok(next) => return Ok(next),
                 Err(JobError::Mysql(error)) => {
                     let error = JobError::Mysql(error);
                     if claim::is_final(&error) && self.request.until_current {
@@ -254,15 +249,9 @@ impl Session<'_> {
                 }
                 Err(error) => return Err(error),
             }
-            if self.pause().await {
-                return Ok(Next::Stopped);
-            }
             // Whoever stands by must see that this epoch has an owner.
             if let Err(error) = self.sign_of_life().await {
-                match self.overcome(error.into()).await? {
-                    Some(_) => return Ok(Next::Stopped),
-                    None => {}
-                }
+                self.overcome(error.into()).await?;
             }
         }
     }
@@ -273,7 +262,7 @@ impl Session<'_> {
         let ours = state.owner.as_ref().is_some_and(|owner| owner.server.name == identity.name);
         if !ours {
             if !server.is_writable().await? {
-                return Err(crate::mysql::MysqlError::Unsupported {
+                return Err(MysqlError::Unsupported {
                     what: format!("archiving server {}", identity.name),
                     why: "it is read-only, and not the one that was being archived".into(),
                 }
@@ -330,6 +319,12 @@ impl Session<'_> {
         self.began.elapsed() >= RENEW_AGE
             || self.request.status.read().captured_bytes >= RENEW_BYTES
     }
+}
+
+/// How owning the log ended.
+enum Outcome {
+    Done(&'static str),
+    Again(EpochReason, Server),
 }
 
 enum Next {

@@ -1,5 +1,6 @@
 //! The cluster's binlog log: extending it, and reading what it covers.
 
+mod bytes;
 mod object;
 mod reader;
 mod segment;
@@ -7,6 +8,7 @@ mod state;
 mod stored;
 mod writer;
 
+pub use bytes::RangeOpener;
 pub use reader::{Archive, read_archive, record, refresh, tip};
 pub use segment::{SegmentSealer, TailSealer};
 pub use state::{Applied, FileState, LogState, Owner, TailRef};

@@ -1,0 +1,28 @@
+//! `backstay archive` from outside, against real servers: every byte, without gaps, whatever
+//! happens. `BACKSTAY_SOAK=1` runs the full counts, otherwise a slice of them. `BACKSTAY_SEED`
+//! repeats a run.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+#[path = "../end_to_end/children.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod children;
+#[path = "../end_to_end/home.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod home;
+#[path = "../support/load.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod load;
+#[path = "../support/mariadb.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod mariadb;
+#[path = "../support/minio.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod minio;
+#[path = "../support/mysql9.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod mysql9;
+#[path = "../support/tools.rs"]
+mod tools;
+
+mod capture;
+mod reassembled;
