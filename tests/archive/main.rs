@@ -25,4 +25,6 @@ mod mysql9;
 mod tools;
 
 mod capture;
+mod outage;
 mod reassembled;
+mod weight;
