@@ -11,8 +11,8 @@ use super::{
 /// The most that is kept of an event whose beginning is enough: status variables (64 KiB at
 /// most), a schema's name and a short statement.
 const HEAD: usize = 80 << 10;
-/// The most that an event may have which is read whole and says little.
-pub(super) const SMALL: usize = 64 << 10;
+/// The most that an event may have which is read whole and says little; one piece at most.
+const SMALL: usize = 64 << 10;
 /// The most that a list of all earlier transactions may have: a million intervals.
 const LIST: usize = 16 << 20;
 
