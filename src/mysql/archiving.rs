@@ -59,7 +59,7 @@ impl Server {
         let sql = format!("SHOW BINLOG EVENTS IN '{}' LIMIT 3", quoted(file));
         for row in self.rows(&doing, &sql).await? {
             if matches!(text(&row, "Event_type").as_str(), "Previous_gtids" | "Gtid_list") {
-                return set(flavor, &text(&row, "Info"))
+                return set_as_shown(flavor, &text(&row, "Info"))
                     .map_err(|why| MysqlError::unexpected(format!("binary log {file}"), why));
             }
         }
@@ -81,22 +81,25 @@ impl Server {
         Ok(true)
     }
 
-    /// A name of the server that lasts as long as its data: `server_uuid` of MySQL, `server_uid` of
-    /// MariaDB where it has one, else `id-` and its `server_id`, which people may have given twice.
+    /// A name of the server, for names of stored objects: `server_uuid` of MySQL, which lasts as
+    /// long as its data directory; of MariaDB `id-` and its `server_id`, which has to differ
+    /// within a replication topology. MariaDB's `server_uid` is no such name: it is a hash of the
+    /// port and a network interface's MAC address (its sources, `calculate_server_uid`), so it
+    /// changes when a pod starts again, and two containers may share one.
     ///
     /// # Errors
     /// When the server does not answer.
     pub async fn server_identity(&mut self) -> Result<String, MysqlError> {
-        let name = match self.flavor() {
-            Flavor::Mysql => "server_uuid",
-            Flavor::Mariadb => "server_uid",
+        let (name, prefix) = match self.flavor() {
+            Flavor::Mysql => ("server_uuid", ""),
+            Flavor::Mariadb => ("server_id", "id-"),
         };
-        if let Some(uuid) = self.setting(name).await?.filter(|uuid| !uuid.is_empty()) {
-            return Ok(uuid);
-        }
-        match self.setting("server_id").await? {
-            Some(id) => Ok(format!("id-{id}")),
-            None => Err(MysqlError::unexpected("the setting server_id", "the server does not say")),
+        match self.setting(name).await? {
+            Some(value) if !value.is_empty() => Ok(format!("{prefix}{value}")),
+            _ => {
+                let what = format!("the setting {name}");
+                Err(MysqlError::unexpected(what, "the server does not say"))
+            }
         }
     }
 
@@ -114,7 +117,8 @@ impl Server {
         };
         let rows = self.rows("asking for the executed transactions", sql).await?;
         let said = rows.first().map(|row| text_at(row, 0)).unwrap_or_default();
-        set(flavor, &said).map_err(|why| MysqlError::unexpected("the executed transactions", why))
+        set_as_shown(flavor, &said)
+            .map_err(|why| MysqlError::unexpected("the executed transactions", why))
     }
 
     /// MariaDB's `gtid_binlog_state`: the last transaction of each server in each domain, which a
@@ -184,7 +188,7 @@ impl Server {
 
 /// A set as servers print it. MariaDB's lists may name several servers of a domain, the last one
 /// at the end; a position keeps that one.
-fn set(flavor: Flavor, said: &str) -> Result<GtidSet, String> {
+pub(super) fn set_as_shown(flavor: Flavor, said: &str) -> Result<GtidSet, String> {
     let said = said.trim().trim_start_matches('[').trim_end_matches(']');
     let mut set = GtidSet::empty(flavor);
     match flavor {
@@ -212,9 +216,9 @@ mod tests {
 
     #[test]
     fn a_list_with_two_servers_in_a_domain_keeps_the_last() {
-        let list = set(Flavor::Mariadb, "[0-2-9,0-1-12,\n3-1-1]").unwrap();
+        let list = set_as_shown(Flavor::Mariadb, "[0-2-9,0-1-12,\n3-1-1]").unwrap();
         assert_eq!(list.to_string(), "0-1-12,3-1-1");
-        assert!(set(Flavor::Mariadb, "[]").unwrap().is_empty());
-        assert!(set(Flavor::Mariadb, "[0-2]").is_err());
+        assert!(set_as_shown(Flavor::Mariadb, "[]").unwrap().is_empty());
+        assert!(set_as_shown(Flavor::Mariadb, "[0-2]").is_err());
     }
 }

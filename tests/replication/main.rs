@@ -17,6 +17,8 @@ mod mariadb;
 #[path = "../support/mysql9.rs"]
 mod mysql9;
 mod proxy;
+mod questions;
+mod secure;
 mod source;
 #[expect(dead_code, reason = "shared by test programs; none uses all of it")]
 #[path = "../support/tools.rs"]
