@@ -55,7 +55,10 @@ async fn files_and_what_came_before_them_are_as_captured() {
         let mut so_far = GtidSet::empty(flavor);
         for log in &logs {
             let size = fs::metadata(source.datadir().join(&log.name)).unwrap().len();
-            assert_eq!((log.bytes, log.encrypted), (size, false));
+            // MariaDB notes later which logs a crash would need, and the active one grows.
+            let active = log.name == logs[logs.len() - 1].name;
+            assert!(log.bytes == size || (active && log.bytes < size), "{log:?}: {size}");
+            assert!(!log.encrypted);
             let previous = server.previous_gtids(&log.name).await.unwrap();
             assert_eq!(previous, so_far, "{}", log.name);
             for (_, _, event) in capture.events.iter().filter(|(file, ..)| *file == log.name) {
