@@ -1,6 +1,10 @@
 //! A throwaway MySQL 9 server, of the tools.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use backstay::mysql::{ConnectOptions, Endpoint};
 
@@ -24,6 +28,11 @@ pub(crate) fn mysqld() -> PathBuf {
 
 impl Mysql9 {
     pub(crate) fn start(extra: &[&str]) -> Self {
+        Self::start_by(&mysqld(), extra)
+    }
+
+    /// By a program of the same version.
+    pub(crate) fn start_by(program: &Path, extra: &[&str]) -> Self {
         let version = run(Command::new(mysqld()).arg("--version"));
         let version =
             version.split("Ver ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
@@ -41,7 +50,7 @@ impl Mysql9 {
              CREATE USER IF NOT EXISTS root@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n"
         )).unwrap();
         let (socket, port) = (dir.path().join("s"), free_port());
-        let mut command = Command::new(mysqld());
+        let mut command = Command::new(program);
         command
             .args(["--no-defaults", "--user=root", "--log-bin=binlog", "--server-id=21"])
             .args([
