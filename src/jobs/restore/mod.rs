@@ -88,7 +88,10 @@ fn seconds_since(begun: Instant) -> f64 {
 ///
 /// # Errors
 /// See [`JobError`]. A data directory that was not empty is left as it was.
-pub async fn run(request: Request) -> Result<RestoreResult, JobError> {
+pub async fn run(mut request: Request) -> Result<RestoreResult, JobError> {
+    // A server takes a relative path to be below its own installation.
+    request.datadir = std::path::absolute(&request.datadir)
+        .map_err(JobError::io("make absolute", &request.datadir))?;
     let chosen = Chosen::find(&request.repository, &*request.kms, request.backup.as_ref()).await?;
     let manifest = &chosen.manifest;
     let owner = Owner::find(request.owner.as_deref())?;
