@@ -18,6 +18,7 @@ mod mysql9;
 #[path = "../support/tools.rs"]
 mod tools;
 
+mod authority;
 mod chance;
 mod children;
 mod full_cycle;
@@ -27,6 +28,7 @@ mod https_server;
 mod interrupts;
 mod kills;
 mod ledger;
+mod manager;
 mod preflight;
 mod proxy;
 mod reference;
