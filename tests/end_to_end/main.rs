@@ -35,3 +35,4 @@ mod reference;
 mod secrets;
 mod served;
 mod streams;
+mod tls;
