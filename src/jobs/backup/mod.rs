@@ -10,6 +10,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 
+pub(super) use clone::check as check_clone;
 pub use https::HttpsSource;
 pub(super) use local::{find as find_engine, kind_for as engine_for};
 use source::Stream;
