@@ -9,11 +9,11 @@ use super::source::{End, Stream};
 use crate::{
     jobs::{
         JobError,
-        restore::{free_bytes, needed_bytes},
+        restore::check_space,
         scratch::Scratch,
         temp_server::{Program, Running},
     },
-    model::{ByteSize, EngineKind, ServerFacts, TransportSecurity},
+    model::{EngineKind, ServerFacts, TransportSecurity},
     mysql::{ConnectOptions, Server, xbstream::Writer},
     pipeline::{Ending, PipelineError, Progress},
 };
@@ -64,19 +64,7 @@ fn check_scratch(scratch: &Path, data_bytes: u64) -> Result<(), JobError> {
             "give a folder by --scratch",
         ));
     }
-    let (free, needed) = (free_bytes(scratch)?, needed_bytes(data_bytes));
-    if free < needed {
-        return Err(JobError::preflight(
-            format!(
-                "{} has {} free, and a clone needs {}",
-                scratch.display(),
-                ByteSize(free),
-                ByteSize(needed)
-            ),
-            "give a larger folder by --scratch",
-        ));
-    }
-    Ok(())
+    check_space(scratch, data_bytes, "a clone", "give a larger folder by --scratch")
 }
 
 /// Checks, and makes the scratch folder.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 pub use extract::Chosen;
 use place::{Owner, Place};
-pub(super) use place::{free_bytes, needed_bytes};
+pub(super) use place::{check_space, free_bytes, needed_bytes};
 pub use proof::{Proof, State};
 
 use super::{JobError, backup, temp_server::Program};
