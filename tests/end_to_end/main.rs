@@ -29,6 +29,7 @@ mod interrupts;
 mod kills;
 mod ledger;
 mod manager;
+mod outage;
 mod preflight;
 mod proxy;
 mod reference;
