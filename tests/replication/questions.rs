@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use backstay::{
-    model::{Flavor, Gtid, GtidSet},
+    model::{Flavor, GtidState},
     mysql::{
         Server,
         replication::{Dump, Meaning},
