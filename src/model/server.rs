@@ -132,7 +132,7 @@ pub enum TransportSecurity {
 ///
 /// It names no table and no user: manifests are readable without a key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct ServerFacts {
     /// MySQL or MariaDB.
     pub flavor: Flavor,

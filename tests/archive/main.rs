@@ -19,7 +19,6 @@ mod mariadb;
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod minio;
 #[path = "../support/mysql9.rs"]
-#[expect(dead_code, reason = "other test programs use the rest")]
 mod mysql9;
 #[path = "../support/tools.rs"]
 mod tools;
