@@ -4,8 +4,8 @@
 use backstay::{
     crypto::keyfile::KeyFile,
     format::{
-        AuditRecord, ClusterRecord, Envelope, Index, KeyRecord, Manifest, ObjectHeader, Payload,
-        RunRecord, TRAILER_BYTES, Trailer,
+        AuditRecord, ClusterRecord, Compression, Envelope, Index, KeyRecord, Manifest,
+        ObjectHeader, Payload, RunRecord, TRAILER_BYTES, Trailer,
     },
     model::{Flavor, GtidSet},
     mysql::{

@@ -66,6 +66,14 @@ pub(super) async fn run(
             session.ship.finish().await?;
             session.release().await?;
             request.status.condition(Condition::Stopped);
+            let latency = request.status.read().latency;
+            tracing::info!(
+                transactions = latency.count(),
+                p50_seconds = latency.quantile(0.5),
+                p99_seconds = latency.quantile(0.99),
+                max_seconds = latency.quantile(1.0),
+                "from commit to durable, in this process"
+            );
             let log = session.ship.writer.into_state();
             if status == "stopped" {
                 return Err(stopped(&log));
