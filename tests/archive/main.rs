@@ -9,6 +9,8 @@ mod children;
 #[path = "../end_to_end/home.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod home;
+#[path = "../support/keyring.rs"]
+mod keyring;
 #[path = "../support/load.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod load;
@@ -26,4 +28,5 @@ mod tools;
 mod capture;
 mod outage;
 mod reassembled;
+mod renewal;
 mod weight;

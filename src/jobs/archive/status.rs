@@ -128,6 +128,12 @@ impl Latency {
         Some((at + 1) as f64 / 100.0)
     }
 
+    /// The oldest commit that is not durable yet.
+    fn oldest(&self) -> Option<Timestamp> {
+        let (at, _) = self.waiting.first_key_value()?;
+        Timestamp::from_microseconds(at * 10_000)
+    }
+
     fn commit(&mut self, at: Timestamp) {
         *self.waiting.entry(at.as_microseconds() / 10_000).or_default() += 1;
     }
@@ -168,6 +174,8 @@ pub struct Snapshot {
     pub lag_transactions: u64,
     /// Bytes between what is durable and the end of the server's log, when last asked.
     pub lag_bytes: u64,
+    /// Whether something that the server had at the last look but one is not durable.
+    pub is_behind: bool,
     /// Bytes captured by this process.
     pub captured_bytes: u64,
     /// Transactions captured by this process.
@@ -193,14 +201,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Age of the oldest captured commit that is not durable, or of the oldest that the server
-    /// has and we do not, in seconds; 0 when everything is durable.
+    /// How far behind the archive is, in seconds: the age of the oldest commit that was captured
+    /// and is not durable; when the server is further ahead than that, of the last that is.
     #[must_use]
     pub fn lag_seconds(&self, now: Timestamp) -> f64 {
-        if self.lag_transactions == 0 && self.lag_bytes == 0 {
-            return 0.0;
-        }
-        let since = self.committed_until.max(self.quiet_until);
+        let since = if self.is_behind {
+            self.committed_until.max(self.quiet_until)
+        } else {
+            self.latency.oldest()
+        };
         since.map_or(0.0, |since| now.seconds_since(since).max(0.0))
     }
 }
@@ -240,8 +249,9 @@ impl Status {
         now.latency.commit(committed_at);
     }
 
-    pub(super) fn lag_bytes(&self, bytes: u64) {
-        self.lock().lag_bytes = bytes;
+    pub(super) fn lag(&self, bytes: u64, is_behind: bool) {
+        let mut now = self.lock();
+        (now.lag_bytes, now.is_behind) = (bytes, is_behind);
     }
 
     /// What was captured and not shipped is captured again.
