@@ -26,3 +26,4 @@ mod tools;
 
 mod capture;
 mod reassembled;
+mod second_reader;
