@@ -19,11 +19,12 @@ mod mariadb;
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod minio;
 #[path = "../support/mysql9.rs"]
-#[expect(dead_code, reason = "other test programs use the rest")]
 mod mysql9;
 #[path = "../support/tools.rs"]
 mod tools;
 
 mod capture;
+mod outage;
 mod reassembled;
 mod second_reader;
+mod weight;
