@@ -29,4 +29,5 @@ mod capture;
 mod outage;
 mod reassembled;
 mod renewal;
+mod second_reader;
 mod weight;
