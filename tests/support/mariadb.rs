@@ -48,28 +48,37 @@ pub(crate) fn short_dir() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("bs").tempdir_in("/tmp").unwrap()
 }
 
+/// A data directory with nothing in it, to be copied.
+pub(crate) fn pristine() -> PathBuf {
+    let version = run(Command::new("mariadbd").arg("--version"));
+    let version = version.split_whitespace().find(|w| w.contains("MariaDB")).unwrap();
+    template(&format!("mariadb-{version}"), |made| {
+        let mut command = Command::new("mariadb-install-db");
+        command.args([
+            "--no-defaults",
+            "--user=root",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        ]);
+        run(command.arg(format!("--datadir={}", made.display())));
+    })
+}
+
+/// A file of statements for the server's start: root gets its password.
+pub(crate) fn init_file(dir: &Path) -> PathBuf {
+    let init = dir.join("init.sql");
+    std::fs::write(&init, format!(
+        "SET sql_log_bin=0;\nALTER USER root@localhost IDENTIFIED BY '{PASSWORD}';\n\
+         CREATE OR REPLACE USER root@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n"
+    )).unwrap();
+    init
+}
+
 impl MariaDb {
     pub(crate) fn start(extra: &[&str]) -> Self {
-        let version = run(Command::new("mariadbd").arg("--version"));
-        let version =
-            version.split_whitespace().find(|w| w.contains("MariaDB")).unwrap().to_owned();
-        let pristine = template(&format!("mariadb-{version}"), |made| {
-            let mut command = Command::new("mariadb-install-db");
-            command.args([
-                "--no-defaults",
-                "--user=root",
-                "--auth-root-authentication-method=normal",
-                "--skip-test-db",
-            ]);
-            run(command.arg(format!("--datadir={}", made.display())));
-        });
         let dir = short_dir();
-        run(Command::new("cp").arg("-a").arg(&pristine).arg(dir.path().join("data")));
-        let init = dir.path().join("init.sql");
-        std::fs::write(&init, format!(
-            "SET sql_log_bin=0;\nALTER USER root@localhost IDENTIFIED BY '{PASSWORD}';\n\
-             CREATE OR REPLACE USER root@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n"
-        )).unwrap();
+        run(Command::new("cp").arg("-a").arg(pristine()).arg(dir.path().join("data")));
+        let init = init_file(dir.path());
         let (socket, port) = (dir.path().join("s"), free_port());
         let mut command = Command::new("mariadbd");
         command

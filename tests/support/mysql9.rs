@@ -1,6 +1,10 @@
 //! A throwaway MySQL 9 server, of the tools.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use backstay::mysql::{ConnectOptions, Endpoint};
 
@@ -22,24 +26,33 @@ pub(crate) fn mysqld() -> PathBuf {
     tool("mysql9/bin/mysqld")
 }
 
+/// A data directory with nothing in it, to be copied.
+pub(crate) fn pristine() -> PathBuf {
+    let version = run(Command::new(mysqld()).arg("--version"));
+    let version = version.split("Ver ").nth(1).unwrap().split_whitespace().next().unwrap();
+    template(&format!("mysql-{version}"), |made| {
+        let mut command = Command::new(mysqld());
+        command.args(["--no-defaults", "--initialize-insecure", "--user=root"]);
+        run(command.arg(format!("--datadir={}", made.display())));
+        std::fs::remove_file(made.join("auto.cnf")).unwrap(); // each server has a uuid of its own
+    })
+}
+
+/// A file of statements for the server's start: root gets its password.
+pub(crate) fn init_file(dir: &Path) -> PathBuf {
+    let init = dir.join("init.sql");
+    std::fs::write(&init, format!(
+        "SET sql_log_bin=0;\nALTER USER root@localhost IDENTIFIED BY '{PASSWORD}';\n\
+         CREATE USER IF NOT EXISTS root@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n"
+    )).unwrap();
+    init
+}
+
 impl Mysql9 {
     pub(crate) fn start(extra: &[&str]) -> Self {
-        let version = run(Command::new(mysqld()).arg("--version"));
-        let version =
-            version.split("Ver ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
-        let data = template(&format!("mysql-{version}"), |made| {
-            let mut command = Command::new(mysqld());
-            command.args(["--no-defaults", "--initialize-insecure", "--user=root"]);
-            run(command.arg(format!("--datadir={}", made.display())));
-            std::fs::remove_file(made.join("auto.cnf")).unwrap(); // each server has a uuid of its own
-        });
         let dir = short_dir();
-        run(Command::new("cp").arg("-a").arg(&data).arg(dir.path().join("data")));
-        let init = dir.path().join("init.sql");
-        std::fs::write(&init, format!(
-            "SET sql_log_bin=0;\nALTER USER root@localhost IDENTIFIED BY '{PASSWORD}';\n\
-             CREATE USER IF NOT EXISTS root@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n"
-        )).unwrap();
+        run(Command::new("cp").arg("-a").arg(pristine()).arg(dir.path().join("data")));
+        let init = init_file(dir.path());
         let (socket, port) = (dir.path().join("s"), free_port());
         let mut command = Command::new(mysqld());
         command
