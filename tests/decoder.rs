@@ -8,6 +8,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use backstay::mysql::xbstream::{Dialect, Validator};
 use tempfile::TempDir;
 
 const ARCHIVE: &str = "tests/fixtures/xtrabackup-8.0/archives/full.xbstream.zst";
@@ -181,6 +182,82 @@ fn it_refuses_what_was_moved_and_whom_it_does_not_trust() {
     for (option, file) in [("--kek", "kek"), ("--trust", "kek.trust")] {
         let path = other.at(file).display().to_string();
         made.refuses(option, &["--backup", "one", option, &path]);
+    }
+}
+
+/// A file in an xbstream.
+fn file(name: &str, text: &[u8]) -> Vec<u8> {
+    let head = |letter: u8| {
+        let length = u32::try_from(name.len()).unwrap().to_le_bytes();
+        [b"XBSTCK01\0", &[letter][..], &length, name.as_bytes()].concat()
+    };
+    let (length, checksum) = (text.len() as u64, crc32fast::hash(text));
+    let payload =
+        [&head(b'P')[..], &length.to_le_bytes(), &[0; 8], &checksum.to_le_bytes(), text].concat();
+    [if text.is_empty() { Vec::new() } else { payload }, head(b'E')].concat()
+}
+
+#[test]
+fn it_asks_for_the_same_last_files() {
+    let eight: &[u8] = b"uuid = x\ntool_version = 8.0.35-31\n";
+    let (two, later, none): (&[u8], &[u8], &[u8]) =
+        (b"tool_version = 2.4.29\n", b"tool_version = 25.1\n", b"uuid = x\n");
+    let percona = |info: &[u8], tablespaces: Option<&[u8]>| {
+        let mut files = vec![
+            ("xtrabackup_logfile", b"redo".to_vec()),
+            ("xtrabackup_checkpoints", b"to_lsn = 7\n".to_vec()),
+            ("xtrabackup_info", info.to_vec()),
+        ];
+        files.extend(tablespaces.map(|text| ("xtrabackup_tablespaces", text.to_vec())));
+        files
+    };
+    let mariadb = ["ib_logfile0", "mariadb_backup_checkpoints", "xtrabackup_info"];
+    let mariadb = mariadb.map(|name| (name, b"x".to_vec())).to_vec();
+    let mut cases = vec![
+        ("xtrabackup", percona(eight, Some(b"{}")), true),
+        ("xtrabackup", percona(eight, Some(b"")), false),
+        ("xtrabackup", percona(eight, None), false),
+        ("xtrabackup", percona(two, None), true),
+        ("xtrabackup", percona(two, Some(b"")), true),
+        ("xtrabackup", percona(later, None), false),
+        ("xtrabackup", percona(none, None), false),
+        ("xtrabackup", percona(none, Some(b"{}")), true),
+        ("mariadb-backup", mariadb.clone(), true),
+        ("clone", vec![("backstay_clone_info", b"{}".to_vec())], true),
+        ("clone", vec![("backstay_clone_info", Vec::new())], false),
+        ("clone", Vec::new(), false),
+    ];
+    for (engine, whole) in
+        [("xtrabackup", percona(eight, Some(b"{}"))), ("mariadb-backup", mariadb)]
+    {
+        for at in 0..whole.len() {
+            let (mut without, mut empty) = (whole.clone(), whole.clone());
+            without.remove(at);
+            empty[at].1.clear();
+            cases.extend([(engine, without, false), (engine, empty, false)]);
+        }
+    }
+    for (engine, files, whole) in cases {
+        let stream: Vec<u8> = files.iter().flat_map(|(name, text)| file(name, text)).collect();
+        let dialect = match engine {
+            "xtrabackup" => Dialect::Percona,
+            "mariadb-backup" => Dialect::Mariadb,
+            _ => Dialect::Clone,
+        };
+        let mut validator = Validator::new(dialect);
+        let ours = validator.feed(&stream).and_then(|()| validator.finish());
+        assert_eq!(ours.is_ok(), whole, "the program, {engine}: {files:?}: {ours:?}");
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("stream"), &stream).unwrap();
+        let theirs = python("judge_stream.py")
+            .arg(engine)
+            .arg(folder.path().join("files"))
+            .stdin(Stdio::from(fs::File::open(folder.path().join("stream")).unwrap()))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&theirs.stderr);
+        assert!(!said.contains("Traceback"), "{said}");
+        assert_eq!(theirs.status.success(), whole, "the decoder, {engine}: {files:?}: {said}");
     }
 }
 

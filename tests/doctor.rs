@@ -97,6 +97,19 @@ async fn a_server_and_a_repository_are_judged() {
     let (code, checks, _) = doctor(dir.path(), &["--kek", &kek, "--trust", &trust]);
     assert_eq!((code, status(&checks, "signer")), (3, "fail"));
 
+    // The account that the manual tells to make.
+    let page = include_str!("../docs/operations.md");
+    let line = |words: &str| page.lines().find(|line| line.contains(words)).unwrap();
+    let mut root = Server::connect(&source.options()).await.unwrap();
+    let account = line("CREATE USER backup@localhost").replace('…', PASSWORD);
+    for sql in [&account, line("-- MariaDB")] {
+        let sql = sql.split(';').next().unwrap();
+        root.execute("making the account", sql, Duration::from_secs(10)).await.unwrap();
+    }
+    root.close().await;
+    let (code, _, told) = doctor(dir.path(), &[&mysql[..], &["backup"], &store[..]].concat());
+    assert_eq!(code, 0, "{told}");
+
     // A user with too few privileges, on a server that syncs its log when it likes.
     let mut root = Server::connect(&source.options()).await.unwrap();
     for sql in [

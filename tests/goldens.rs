@@ -2,15 +2,26 @@
 //! at the difference before you commit it.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "support/load.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod load;
+#[path = "support/mariadb.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod mariadb;
 #[path = "support/synthetic.rs"]
 mod synthetic;
+#[path = "support/tools.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod tools;
 
 use std::{
     fs,
-    io::Write as _,
+    io::Read as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
+
+use mysql_async::prelude::Queryable as _;
 
 /// Holds a text against its golden.
 fn golden(name: &str, text: &str) {
@@ -26,13 +37,26 @@ fn golden(name: &str, text: &str) {
 }
 
 /// Runs the program in a folder of the test's own; times, ids and hashes are blotted out.
-fn told(dir: &std::path::Path, args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_backstay"))
+fn told(dir: &Path, args: &[&str]) -> String {
+    fed(dir, args, &mut std::io::empty())
+}
+
+/// The same, with something on its standard input.
+fn fed(dir: &Path, args: &[&str], input: &mut dyn std::io::Read) -> String {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_backstay"))
         .args(args)
         .current_dir(dir)
         .env("BACKSTAY_LOG", "off")
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
         .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // Who needs no input may have ended before it has all of it.
+    let _ = std::io::copy(input, &mut stdin);
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
     let code = output.status.code().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     format!("exit {code}\n{}", redacted(&text.replace(&dir.display().to_string(), "DIR")))
@@ -126,33 +150,136 @@ fn a_backup_and_its_damage_are_frozen() {
     let repo = format!("file://{}", dir.path().join("repo").display());
     let kek = format!("file:{}", dir.path().join("kek").display());
     let place = ["--repo", &repo, "--cluster", "shop", "--kek", &kek];
-    told(dir.path(), &["keys", "new", "--kek", &kek]);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_backstay"))
-        .args(["backup", "--source", "stdin", "--engine", "xtrabackup", "--id", "one"])
-        .args(["--level", "1"])
-        .args(place)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    std::io::copy(&mut synthetic::Synthetic::new(5, 3 << 20, 2), &mut stdin).unwrap();
-    stdin.flush().unwrap();
-    drop(stdin);
-    assert!(child.wait().unwrap().success());
+    let text = |args: &[&str]| told(dir.path(), &[args, &place].concat());
     let json = |args: &[&str]| told(dir.path(), &[args, &place, &["--format", "json"]].concat());
+    told(dir.path(), &["keys", "new", "--kek", &kek]);
+    let stdin = ["backup", "--source", "stdin", "--engine", "xtrabackup", "--level", "1"];
+    let stream = || synthetic::Synthetic::new(5, 3 << 20, 2);
+    let backup = |id, format, input: &mut dyn std::io::Read| {
+        let more = ["--id", id, "--format", format];
+        fed(dir.path(), &[&stdin[..], &place, &more].concat(), input)
+    };
+    golden("backup-failed.json", &backup("cut", "json", &mut stream().take(2 << 20)));
+    golden("backup-stdin.json", &backup("one", "json", &mut stream()));
+    golden("backup-again.text", &unmeasured(&backup("one", "text", &mut std::io::empty())));
     golden("list-one.json", &json(&["list"]));
+    golden("list-one.text", &columns_apart(&text(&["list"])));
     golden("show.json", &json(&["show"]));
+    golden("show.text", &text(&["show"]));
     golden("verify.json", &json(&["verify"]));
-    golden("verify.text", &told(dir.path(), &[&["verify"], &place[..]].concat()));
-    let volume = volume(&dir.path().join("repo")).unwrap();
+    golden("verify.text", &text(&["verify"]));
+    let volume = volume(&dir.path().join("repo/shop/backups/one")).unwrap();
     let mut bytes = fs::read(&volume).unwrap();
     bytes[1000] ^= 1;
     fs::write(&volume, bytes).unwrap();
     golden("verify-damaged.json", &json(&["verify"]));
-    golden("verify-damaged.text", &told(dir.path(), &[&["verify"], &place[..]].concat()));
+    golden("verify-damaged.text", &text(&["verify"]));
     let manifest = dir.path().join("repo/shop/backups/one/manifest.json");
     fs::write(manifest, "{}").unwrap();
     golden("list-damaged.json", &json(&["list"]));
+    golden("list-damaged.text", &columns_apart(&text(&["list"])));
+}
+
+/// Durations and sizes of a real server's data, in sentences.
+fn unmeasured(text: &str) -> String {
+    let mut words: Vec<String> = text.split_inclusive([' ', '\n']).map(String::from).collect();
+    for at in 1..words.len() {
+        let unit = words[at].trim_end_matches([',', '.', ' ', '\n']);
+        let number = words[at - 1].trim_end().parse::<f64>().is_ok();
+        if number && (unit == "s" || unit == "B" || unit.ends_with("iB")) {
+            words[at] = words[at].replacen(unit, if unit == "s" { "s" } else { "SIZE" }, 1);
+            words[at - 1] = "N ".into();
+        }
+    }
+    words.concat()
+}
+
+/// The same in JSON, and what names a version of the server.
+fn unmeasured_json(text: &str) -> String {
+    let measured = |name: &str| {
+        name.ends_with("bytes")
+            || name.ends_with("_seconds")
+            || [
+                "bytes_read",
+                "bytes_stored",
+                "binlog_position",
+                "position",
+                "files",
+                "chunks",
+                "to_lsn",
+            ]
+            .contains(&name)
+    };
+    let line = |line: &str| {
+        let (before, value) = line.split_once("\": ")?;
+        let name = before.trim_start().strip_prefix('"')?;
+        let comma = if value.ends_with(',') { "," } else { "" };
+        let value = value.trim_end_matches(',');
+        if measured(name) && value.parse::<f64>().is_ok() {
+            Some(format!("{before}\": NUMBER{comma}"))
+        } else if name.ends_with("version") && value.starts_with('"') {
+            Some(format!("{before}\": \"VERSION\"{comma}"))
+        } else if name == "server_uuid" {
+            Some(format!("{before}\": \"UUID\"{comma}"))
+        } else {
+            None
+        }
+    };
+    text.lines().map(|text| line(text).unwrap_or_else(|| text.into()) + "\n").collect()
+}
+
+/// How wide a column is depends on what stands in it.
+fn columns_apart(text: &str) -> String {
+    let cells = |line: &str| {
+        let cells = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+        cells.collect::<Vec<_>>().join("  ") + "\n"
+    };
+    text.lines().map(cells).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_real_server_makes_of_it_is_frozen() {
+    let server = mariadb::MariaDb::start(&["--binlog-format=ROW"]);
+    let mut conn = load::connect(&server.socket).await;
+    for sql in [
+        "CREATE DATABASE shop",
+        "CREATE TABLE shop.orders (id INT PRIMARY KEY)",
+        "INSERT INTO shop.orders VALUES (1), (2)",
+    ] {
+        conn.query_drop(sql).await.unwrap();
+    }
+    conn.disconnect().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("pw"), mariadb::PASSWORD).unwrap();
+    let repo = format!("file://{}", dir.path().join("repo").display());
+    let kek = format!("file:{}", dir.path().join("kek").display());
+    let socket = server.socket.display().to_string();
+    let place = ["--repo", &repo, "--cluster", "shop", "--kek", &kek];
+    let mysql = ["--mysql-socket", &socket, "--mysql-user", "root", "--mysql-password-file", "pw"];
+    told(dir.path(), &["keys", "new", "--kek", &kek]);
+    let json = |args: &[&str]| {
+        let told = told(dir.path(), &[args, &place, &["--format", "json"]].concat());
+        (unmeasured_json(&told), told)
+    };
+    let (backup, raw) = json(&[&["backup", "--id", "one"][..], &mysql].concat());
+    let facts: serde_json::Value =
+        serde_json::from_str(raw.strip_prefix("exit 0\n").unwrap_or_else(|| panic!("{raw}")))
+            .unwrap();
+    let text = |args: &[&str]| {
+        let told = told(dir.path(), &[args, &place].concat());
+        unmeasured(&told)
+            .replace(facts["server_version"].as_str().unwrap(), "VERSION")
+            .replace(&format!(":{}", facts["binlog_position"]), ":POSITION")
+    };
+    golden("backup.json", &backup);
+    golden("backup.text", &text(&[&["backup", "--id", "two"][..], &mysql].concat()));
+    golden("list-two.json", &json(&["list"]).0);
+    golden("list-two.text", &columns_apart(&text(&["list"])));
+    golden("show-real.json", &json(&["show", "one"]).0);
+    golden("restore.json", &json(&["restore", "--datadir", "new-json"]).0);
+    golden("restore.text", &text(&["restore", "--datadir", "new-text"]));
+    golden("restore-again.json", &json(&["restore", "--datadir", "new-text"]).0);
+    let unproven = ["restore", "--no-start", "--datadir"];
+    golden("restore-unproven.json", &json(&[&unproven[..], &["bare-json"]].concat()).0);
+    golden("restore-unproven.text", &text(&[&unproven[..], &["bare-text"]].concat()));
 }

@@ -29,6 +29,9 @@ pub(super) struct DoctorArgs {
     /// What will make the backups
     #[arg(long, env = "BACKSTAY_ENGINE", value_name = "ENGINE", default_value = "auto")]
     engine: Engine,
+    /// Folder for a whole clone, with the clone engine; its free space is checked
+    #[arg(long, env = "BACKSTAY_SCRATCH", value_name = "FOLDER")]
+    scratch: Option<PathBuf>,
     /// The folder that a restore would fill; its free space is checked
     #[arg(long, env = "BACKSTAY_DATADIR", value_name = "FOLDER")]
     datadir: Option<PathBuf>,
@@ -94,6 +97,7 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Checks {
         kms: part(has_kek, "--kek", || global.kms()),
         signer: part(has_signer, "--signer", || global.signer()),
         trust: part(has_kek || global.trust.is_some(), "--trust", || global.trusted()),
+        scratch: args.scratch.clone(),
         datadir: args.datadir.clone(),
     };
     Checks(doctor::run(&request).await)

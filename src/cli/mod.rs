@@ -37,7 +37,12 @@ pub fn main() -> ExitCode {
     process::set_shim("/proc/self/exe".into());
     // Both TLS stacks of the tree use this provider; a second call would find it installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // The archiver has one stream to look after and little memory to do it in.
+    let mut runtime = match cli.command {
+        args::Command::Archive(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot start the runtime");

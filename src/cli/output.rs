@@ -197,7 +197,7 @@ impl Text for Listing {
                     Some(kind) => kind.to_string(),
                     None => "?".into(),
                 },
-                place(&backup.position),
+                if backup.problem.is_some() { "?".into() } else { place(&backup.position) },
             ]);
         }
         let mut out = table(&rows);

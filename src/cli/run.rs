@@ -216,7 +216,7 @@ async fn archive(
     }
     let (kms, signer) = (global.kms()?, global.signer()?);
     let connect = args.mysql.required()?;
-    let repository = global.repository().await?;
+    let repository = global.impatient_repository().await?;
     global.fresh(&repository).await?;
     jobs::archive::run(jobs::archive::Request {
         repository,

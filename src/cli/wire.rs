@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use secrecy::SecretString;
@@ -31,20 +32,40 @@ fn missing(flag: &str, example: &str) -> JobError {
 impl Global {
     /// The repository, with the eyes of whoever `--trust` names.
     pub(super) async fn repository(&self) -> Result<Arc<Repository>, JobError> {
+        self.repository_by(StoreOptions::default()).await
+    }
+
+    /// The same, for a job that waits for an absent store by itself: it wants to know soon.
+    pub(super) async fn impatient_repository(&self) -> Result<Arc<Repository>, JobError> {
+        let seconds = Duration::from_secs;
+        self.repository_by(StoreOptions {
+            retry_for: seconds(15),
+            connect_timeout: seconds(5),
+            stall_timeout: seconds(10),
+            ..StoreOptions::default()
+        })
+        .await
+    }
+
+    async fn repository_by(&self, patience: StoreOptions) -> Result<Arc<Repository>, JobError> {
         let cluster = self.cluster.clone().ok_or_else(|| missing("--cluster", "NAME"))?;
         let trust = self.trusted()?;
-        Ok(Arc::new(Repository::new(self.open_store().await?, cluster, trust)))
+        Ok(Arc::new(Repository::new(self.store_by(patience).await?, cluster, trust)))
     }
 
     /// The object store alone.
     pub(super) async fn open_store(&self) -> Result<Arc<dyn Store>, JobError> {
+        self.store_by(StoreOptions::default()).await
+    }
+
+    async fn store_by(&self, patience: StoreOptions) -> Result<Arc<dyn Store>, JobError> {
         let url = self.repo.as_deref().ok_or_else(|| missing("--repo", "s3://BUCKET/PREFIX"))?;
         let options = StoreOptions {
             endpoint: self.store.store_endpoint.clone(),
             region: self.store.store_region.clone(),
             path_style: self.store.store_path_style,
             ca_file: self.store.store_ca.clone(),
-            ..StoreOptions::default()
+            ..patience
         };
         Ok(store::open(url, &options).await.map_err(PipelineError::from)?)
     }

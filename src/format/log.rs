@@ -217,7 +217,7 @@ pub struct SegmentEntry {
 
 /// Where the bytes of a segment are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum SegmentData {
     /// In an object of its own.
     Object {

@@ -16,7 +16,7 @@ pub(super) struct Scratch(PathBuf);
 impl Scratch {
     /// A new folder below `parent`, or below the system's temporary folder.
     pub(super) fn new(parent: Option<&Path>) -> Result<Self, JobError> {
-        let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
+        let parent = Self::parent(parent);
         let random: [u8; 6] = crypto::random().map_err(PipelineError::from)?;
         let path = parent.join(format!("backstay-{}", hex::encode(random)));
         fs::DirBuilder::new().mode(0o700).create(&path).map_err(|cause| {
@@ -26,6 +26,13 @@ impl Scratch {
             )
         })?;
         Ok(Self(path))
+    }
+
+    /// Where a new one would be.
+    pub(super) fn parent(given: Option<&Path>) -> PathBuf {
+        let parent = given.map_or_else(std::env::temp_dir, Path::to_owned);
+        // A server takes a relative path to be below its own data directory.
+        std::path::absolute(&parent).unwrap_or(parent)
     }
 
     /// Where it is.

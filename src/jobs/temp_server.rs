@@ -32,28 +32,36 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Finds the server program and holds it against the version of the data.
+    /// Finds the server program and holds it against the version of the data. `without` tells
+    /// what to do when there is none.
     pub(super) async fn find(
         given: Option<&Path>,
         flavor: Flavor,
         data: &ServerVersion,
+        without: &str,
     ) -> Result<Self, JobError> {
-        let path = discover_server(flavor, given).map_err(|e| {
-            JobError::preflight(e.to_string(), "or give --no-start, and nothing will be proven")
-        })?;
+        let path = discover_server(flavor, given)
+            .map_err(|e| JobError::preflight(e.to_string(), without))?;
         let line = CommandLine::new(&path).arg("--no-defaults").arg("--version");
         let said = process::capture("server version", &line, Duration::from_secs(20)).await?;
         let version = parse_server_version(&said)?;
         if version.flavor() != flavor || version.numbers < data.numbers {
             return Err(JobError::preflight(
                 format!("{} is version {version}, and the data is of {data}", path.display()),
-                "a server must be of the same flavor and at least as new as its data: give another --server",
+                format!(
+                    "a server must be of the same flavor and at least as new as its data; {without}"
+                ),
             ));
         }
         if (version.numbers.0, version.numbers.1) != (data.numbers.0, data.numbers.1) {
             tracing::warn!(server = %version, data = %data, "the server is of a newer series than the data and may upgrade it");
         }
         Ok(Self { path, flavor })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 }
 

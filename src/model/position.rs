@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The end of an event: a file's base name, and the offset of the byte after the event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BinlogPosition {
     /// Base name, such as `binlog.000042`; never a path.
     pub file: String,

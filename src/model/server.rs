@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{BinlogPosition, GtidSet};
 
@@ -132,6 +132,7 @@ pub enum TransportSecurity {
 ///
 /// It names no table and no user: manifests are readable without a key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct ServerFacts {
     /// MySQL or MariaDB.
     pub flavor: Flavor,
@@ -176,9 +177,45 @@ pub struct ServerFacts {
     pub options: std::collections::BTreeMap<String, String>,
 }
 
+impl Serialize for ServerFacts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ServerFacts {
+    /// The text of an empty set does not tell its flavor, so the set is read as the server's.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut facts = Self::deserialize(deserializer)?;
+        if let Some(set) = &mut facts.gtid_set {
+            *set = GtidSet::parse(facts.flavor, &set.to_string()).map_err(D::Error::custom)?;
+        }
+        Ok(facts)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_set_keeps_its_flavor_and_a_foreign_one_is_refused() {
+        let facts = |flavor: Flavor, set: &str| {
+            serde_json::from_value::<ServerFacts>(serde_json::json!({
+                "flavor": flavor, "version": "10.11.14-MariaDB", "server_id": 1, "gtid_set": set,
+                "page_size": 16384, "data_bytes": 0,
+            }))
+        };
+        for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+            let read = facts(flavor, "").unwrap();
+            assert_eq!(read.gtid_set, Some(GtidSet::empty(flavor)));
+            let again = serde_json::to_string(&read).unwrap();
+            assert!(again.contains(r#""gtid_set":"""#), "{again}");
+            assert_eq!(serde_json::from_str::<ServerFacts>(&again).unwrap(), read);
+        }
+        assert!(facts(Flavor::Mariadb, "0-1-7").is_ok());
+        assert!(facts(Flavor::Mysql, "0-1-7").is_err());
+    }
 
     #[test]
     fn versions_of_both_flavors_are_read() {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-
 use crate::model::{Flavor, GtidState};
 
 use super::{
@@ -62,10 +60,8 @@ impl Server {
         let sql = format!("SHOW BINLOG EVENTS IN '{}' LIMIT 3", quoted(file));
         for row in self.rows(&doing, &sql).await? {
             if matches!(text(&row, "Event_type").as_str(), "Previous_gtids" | "Gtid_list") {
-                let said = text(&row, "Info");
-                return GtidState::parse(flavor, said.trim().trim_matches(['[', ']'])).map_err(
-                    |e| MysqlError::unexpected(format!("binary log {file}"), e.to_string()),
-                );
+                return state_as_shown(flavor, &text(&row, "Info"))
+                    .map_err(|why| MysqlError::unexpected(format!("binary log {file}"), why));
             }
         }
         Ok(GtidState::empty(flavor))
@@ -86,26 +82,25 @@ impl Server {
         Ok(true)
     }
 
-    /// A name of the server that lasts as long as its data: `server_uuid` of MySQL, `server_uid` of
-    /// MariaDB where it has one, else `id-` and its `server_id`, which people may have given twice.
+    /// A name of the server, for names of stored objects: `server_uuid` of MySQL, which lasts as
+    /// long as its data directory; of MariaDB `id-` and its `server_id`, which has to differ
+    /// within a replication topology. MariaDB's `server_uid` is no such name: it is a hash of the
+    /// port and a network interface's MAC address (its sources, `calculate_server_uid`), so it
+    /// changes when a pod starts again, and two containers may share one.
     ///
     /// # Errors
     /// When the server does not answer.
     pub async fn server_identity(&mut self) -> Result<String, MysqlError> {
-        let name = match self.flavor() {
-            Flavor::Mysql => "server_uuid",
-            Flavor::Mariadb => "server_uid",
+        let (name, prefix) = match self.flavor() {
+            Flavor::Mysql => ("server_uuid", ""),
+            Flavor::Mariadb => ("server_id", "id-"),
         };
-        if let Some(uuid) = self.setting(name).await?.filter(|uuid| !uuid.is_empty()) {
-            // MariaDB writes 20 bytes as base64, which is no name for a folder.
-            return Ok(match self.flavor() {
-                Flavor::Mariadb => STANDARD.decode(&uuid).map_or(uuid, hex::encode),
-                Flavor::Mysql => uuid,
-            });
-        }
-        match self.setting("server_id").await? {
-            Some(id) => Ok(format!("id-{id}")),
-            None => Err(MysqlError::unexpected("the setting server_id", "the server does not say")),
+        match self.setting(name).await? {
+            Some(value) if !value.is_empty() => Ok(format!("{prefix}{value}")),
+            _ => {
+                let what = format!("the setting {name}");
+                Err(MysqlError::unexpected(what, "the server does not say"))
+            }
         }
     }
 
@@ -174,5 +169,25 @@ impl Server {
             }
         }
         Ok(None)
+    }
+}
+
+/// Transactions as servers print them; MariaDB's list of a file stands in brackets.
+pub(super) fn state_as_shown(flavor: Flavor, said: &str) -> Result<GtidState, String> {
+    let said = said.trim().trim_start_matches('[').trim_end_matches(']');
+    GtidState::parse(flavor, said).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_with_two_servers_in_a_domain_keeps_both() {
+        let list = state_as_shown(Flavor::Mariadb, "[0-2-9,0-1-12,\n3-1-1]").unwrap();
+        assert_eq!(list.to_string(), "0-2-9,0-1-12,3-1-1");
+        assert_eq!(list.position().to_string(), "0-1-12,3-1-1");
+        assert!(state_as_shown(Flavor::Mariadb, "[]").unwrap().is_empty());
+        assert!(state_as_shown(Flavor::Mariadb, "[0-2]").is_err());
     }
 }

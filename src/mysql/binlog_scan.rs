@@ -10,6 +10,7 @@ use crate::model::{BinlogPosition, Flavor, GtidSet};
 
 use super::{
     MysqlError,
+    archiving::state_as_shown,
     connect::{STATEMENT, Server, text, within},
     facts::quoted,
 };
@@ -146,14 +147,9 @@ impl Scan {
         }
         self.met |= end == self.until;
         match kind {
-            "Previous_gtids" => {
-                self.set = Some(GtidSet::parse(Flavor::Mysql, info).map_err(|e| e.to_string())?);
-            }
-            "Gtid_list" => {
-                let list = info.trim().trim_start_matches('[').trim_end_matches(']');
-                self.set = Some(GtidSet::parse(Flavor::Mariadb, list).map_err(|e| e.to_string())?);
-            }
-            "Gtid" | "Gtid_tagged" | "Anonymous_Gtid" => self.group(info),
+            "Previous_gtids" => self.set = Some(state_as_shown(Flavor::Mysql, info)?.position()),
+            "Gtid_list" => self.set = Some(state_as_shown(Flavor::Mariadb, info)?.position()),
+            "Gtid" | "Gtid_tagged_log_event" | "Anonymous_Gtid" => self.group(info),
             "Xid" => self.committed(end, true)?,
             "Transaction_payload" => {
                 self.rows = true; // only rows are compressed (MySQL manual, "Binary Log Transaction Compression")
@@ -264,7 +260,8 @@ mod tests {
     fn mariadb_groups_count_when_their_last_event_is_before_the_position() {
         let events = [
             ("Format_desc", "", 256),
-            ("Gtid_list", "[0-1-5,2-7-1]", 299),
+            // After a failover: two servers in domain 0, the last one at the end.
+            ("Gtid_list", "[0-2-4,0-1-5,2-7-1]", 299),
             ("Gtid", "BEGIN GTID 0-1-6", 341),
             ("Query", "use `d`; insert into t values (1)", 400),
             ("Xid", "COMMIT /* xid=8 */", 431),
@@ -275,6 +272,19 @@ mod tests {
         assert_eq!(scan(Flavor::Mariadb, 400, &events), (all(5), None, true));
         assert_eq!(scan(Flavor::Mariadb, 431, &events), (all(6), Some(431), true));
         assert_eq!(scan(Flavor::Mariadb, 560, &events), (all(7), Some(431), true));
+    }
+
+    #[test]
+    fn a_tagged_transaction_counts() {
+        let (previous, next) =
+            (format!("{U}:1-3:a:1"), format!("SET @@SESSION.GTID_NEXT= '{U}:a:2'"));
+        let events = [
+            ("Previous_gtids", previous.as_str(), 197),
+            ("Gtid_tagged_log_event", &next, 276),
+            ("Query", "use `d`; create table t(a int) /* xid=12 */", 350),
+        ];
+        let set = Some(format!("{U}:1-3:a:1-2"));
+        assert_eq!(scan(Flavor::Mysql, 350, &events), (set, Some(350), true));
     }
 
     #[test]

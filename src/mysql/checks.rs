@@ -138,19 +138,25 @@ pub fn judge_backup_grants(flavor: Flavor, engine: EngineKind, grants: &Grants) 
     };
     let mut found: Vec<Finding> =
         needs.iter().map(|p| privilege(p, grants, Level::Fail, "")).collect();
-    // To derive the exact set from the server's own log.
-    let (name, why) = match flavor {
-        Flavor::Mysql => {
-            ("REPLICATION SLAVE", ": it reads the events before the backup's position")
+    let further = match (flavor, engine) {
+        (Flavor::Mariadb, _) => {
+            vec![("REPLICA MONITOR", ": it asks whether the server is a replica")]
         }
-        Flavor::Mariadb => ("REPLICA MONITOR", ": it asks whether the server is a replica"),
+        (Flavor::Mysql, EngineKind::Clone) => {
+            vec![("SELECT", ": without it tables outside InnoDB are not seen, and arrive empty")]
+        }
+        (Flavor::Mysql, _) => vec![
+            // To derive the exact set from the server's own log.
+            ("REPLICATION SLAVE", ": it reads the events before the backup's position"),
+            // XtraBackup counts the tables it can see, and skips the lock when it sees none outside InnoDB.
+            (
+                "SELECT",
+                ": without it tables outside InnoDB are not seen, and are copied without a lock",
+            ),
+        ],
     };
-    found.push(privilege(name, grants, Level::Fail, why));
-    if flavor == Flavor::Mysql {
-        // XtraBackup counts the tables it can see, and skips the lock when it sees none outside InnoDB.
-        let why = ": without it tables outside InnoDB are not seen, and are copied without a lock";
-        found.push(privilege("SELECT", grants, Level::Fail, why));
-    }
+    let further = further.iter().map(|(name, why)| privilege(name, grants, Level::Fail, why));
+    found.extend(further);
     found
 }
 
@@ -232,6 +238,16 @@ mod tests {
             Level::Fail
         );
         assert_eq!(judged(&[("expire_logs_days", "10")]), Level::Ok);
+    }
+
+    #[test]
+    fn a_clone_reads_no_events() {
+        let few =
+            Grants::parse(["GRANT SELECT, REPLICATION CLIENT, BACKUP_ADMIN ON *.* TO `b`@`%`"]);
+        let failed = |engine| {
+            judge_backup_grants(Flavor::Mysql, engine, &few).iter().any(|f| f.level == Level::Fail)
+        };
+        assert!(!failed(EngineKind::Clone) && failed(EngineKind::Xtrabackup));
     }
 
     #[test]

@@ -47,7 +47,14 @@ pub(super) async fn open(
 const NO_TLS: &str = "the server offers no TLS";
 
 fn ssl_options(tls: &Tls, endpoint: &Endpoint) -> Result<SslOpts, MysqlError> {
-    let verify = matches!(tls.mode, TlsMode::VerifyCa | TlsMode::VerifyIdentity);
+    let verify = tls.mode.verifies();
+    // The driver would say that the server is not there.
+    for file in tls.ca.iter().filter(|_| verify).chain(&tls.cert).chain(&tls.key) {
+        std::fs::File::open(file).map_err(|e| MysqlError::Tls {
+            endpoint: endpoint.to_string(),
+            why: format!("reading {}: {e}", file.display()),
+        })?;
+    }
     let mut ssl = SslOpts::default()
         .with_danger_accept_invalid_certs(!verify)
         .with_danger_skip_domain_validation(tls.mode != TlsMode::VerifyIdentity);

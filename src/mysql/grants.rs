@@ -23,7 +23,11 @@ impl Grants {
         for line in lines {
             let Some(rest) = line.strip_prefix("GRANT ") else { continue };
             if let Some((privileges, _)) = rest.split_once(" ON *.* TO ") {
-                grants.global.extend(privileges.split(',').map(|p| p.trim().to_ascii_uppercase()));
+                grants.global.extend(privileges.split(',').map(|p| {
+                    let name = p.trim().to_ascii_uppercase();
+                    // MariaDB shows the old name of what is granted by either.
+                    if name == "SLAVE MONITOR" { "REPLICA MONITOR".to_owned() } else { name }
+                }));
             } else if !rest.contains(" ON ")
                 && let Some((roles, _)) = rest.split_once(" TO ")
             {
@@ -89,6 +93,8 @@ mod tests {
             "GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` IDENTIFIED BY PASSWORD '*1' WITH GRANT OPTION",
         ]);
         assert!(mariadb.has("RELOAD") && mariadb.has("BINLOG MONITOR"));
+        let monitor = Grants::parse(["GRANT BINLOG MONITOR, SLAVE MONITOR ON *.* TO `b`@`%`"]);
+        assert!(monitor.has("REPLICA MONITOR") && !monitor.has("REPLICATION SLAVE"));
         let partial = Grants::parse([
             "GRANT ALL PRIVILEGES ON *.* TO `a`@`%`",
             "GRANT XA_RECOVER_ADMIN ON *.* TO `a`@`%`",

@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
-use super::{ConnectOptions, Endpoint, MysqlError, TlsMode};
+use super::{ConnectOptions, Endpoint, MysqlError, Tls, TlsMode};
 
 /// The groups that the engines and clients read.
 const GROUPS: [&str; 3] = ["client", "xtrabackup", "mariadb-backup"];
@@ -121,16 +121,13 @@ fn render(options: &ConnectOptions) -> Result<Zeroizing<String>, MysqlError> {
     let path = |p: &Path| Zeroizing::new(p.to_string_lossy().into_owned());
     match &options.endpoint {
         Endpoint::Socket(socket) => lines.push(("socket", path(socket))),
-        Endpoint::Tcp { host, port } => {
-            // A port alone would be ignored for `localhost`, which means the socket.
-            lines.push((
-                "host",
-                Zeroizing::new(if host == "localhost" { "127.0.0.1".into() } else { host.clone() }),
-            ));
+        Endpoint::Tcp { port, .. } => {
             lines.push(("port", Zeroizing::new(port.to_string())));
             let tls = &options.tls;
+            // MariaDB's programs verify against a CA that they are given, whether told to or not.
+            let ca = tls.ca.as_ref().filter(|_| tls.mode.verifies());
             for (name, file) in
-                [("ssl-ca", &tls.ca), ("ssl-cert", &tls.cert), ("ssl-key", &tls.key)]
+                [("ssl-ca", ca), ("ssl-cert", tls.cert.as_ref()), ("ssl-key", tls.key.as_ref())]
             {
                 if let Some(file) = file {
                     lines.push((name, path(file)));
@@ -144,21 +141,33 @@ fn render(options: &ConnectOptions) -> Result<Zeroizing<String>, MysqlError> {
         for (name, value) in &lines {
             let _ = writeln!(text, "{name}={}", quote(name, value)?.as_str());
         }
-        if let Endpoint::Tcp { .. } = options.endpoint {
-            text.push_str(tls_lines(group, options.tls.mode));
+        if let Endpoint::Tcp { host, .. } = &options.endpoint {
+            let _ = writeln!(text, "host={}", quote("host", reached_by_tcp(group, host))?.as_str());
+            if group == "mariadb-backup" {
+                text.push_str("protocol=tcp\n");
+            }
+            text.push_str(tls_lines(group, &options.tls));
         }
     }
     Ok(text)
 }
 
+/// How a program is told a host, so that it takes the port and not the socket that `localhost`
+/// means. XtraBackup (8.0.14) has no option for that, and so does not see the name `localhost`.
+fn reached_by_tcp<'a>(group: &str, host: &'a str) -> &'a str {
+    if host == "localhost" && group != "mariadb-backup" { "127.0.0.1" } else { host }
+}
+
 /// The flavors spell the demand differently, and refuse each other's spelling: `loose-` makes a
 /// program skip what it does not know. A skipped demand is caught by our own connection,
 /// which is made first and with the same demand.
-fn tls_lines(group: &str, mode: TlsMode) -> &'static str {
-    match (group, mode) {
+fn tls_lines(group: &str, tls: &Tls) -> &'static str {
+    match (group, tls.mode) {
         ("mariadb-backup", TlsMode::Disabled) => "loose-skip-ssl\n",
         ("mariadb-backup", TlsMode::Preferred) => "",
         ("mariadb-backup", TlsMode::Required) => "loose-ssl\n",
+        // This verifies the name as well; without it, a CA that is given is still verified against.
+        ("mariadb-backup", TlsMode::VerifyCa) if tls.ca.is_some() => "loose-ssl\n",
         ("mariadb-backup", TlsMode::VerifyCa | TlsMode::VerifyIdentity) => {
             "loose-ssl\nloose-ssl-verify-server-cert\n"
         }

@@ -44,6 +44,12 @@ pub enum TlsMode {
 }
 
 impl TlsMode {
+    /// Whether the server's certificate is verified.
+    #[must_use]
+    pub fn verifies(self) -> bool {
+        matches!(self, Self::VerifyCa | Self::VerifyIdentity)
+    }
+
     /// The spelling of MySQL's `--ssl-mode`.
     #[must_use]
     pub fn name(self) -> &'static str {

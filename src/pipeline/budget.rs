@@ -14,7 +14,7 @@ pub const LOG_CHUNK_BYTES: usize = 1 << 20;
 /// The largest event that the archiver holds until its checksum is known; a larger one streams.
 pub const LOG_EVENT_BYTES: usize = 1 << 20;
 /// Plaintext bytes at which a tail is cut.
-pub const TAIL_BYTES: usize = 4 << 20;
+pub const TAIL_BYTES: usize = 2 << 20;
 /// Plaintext bytes at which a segment is cut.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// Bytes of every part of a segment but the last: as little as S3 allows.

@@ -21,7 +21,6 @@ mod mariadb;
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod minio;
 #[path = "../support/mysql9.rs"]
-#[expect(dead_code, reason = "other test programs use the rest")]
 mod mysql9;
 #[path = "../support/tools.rs"]
 mod tools;
@@ -31,8 +30,10 @@ mod archiver;
 mod capture;
 mod failovers;
 mod node;
+mod outage;
 mod pair;
 mod reassembled;
 mod strangers;
 mod tokens;
 mod walk;
+mod weight;

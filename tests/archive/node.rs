@@ -15,8 +15,8 @@ use rustix::process::Signal;
 use crate::{
     children::signal,
     load,
-    mariadb::{self, ready, run, short_dir},
-    mysql9,
+    mariadb::{MariaDb, PASSWORD, ready, run, short_dir},
+    mysql9::{Mysql9, mysqld},
     tools::{Daemon, free_port, wait_until},
 };
 
@@ -90,7 +90,7 @@ impl Node {
             Flavor::Mariadb => {
                 let mut command = Command::new("mariadb-backup");
                 command.args(["--no-defaults", "--backup", "--user=root"]);
-                command.arg(format!("--password={}", mariadb::PASSWORD));
+                command.arg(format!("--password={}", PASSWORD));
                 command.arg(format!("--socket={}", source.socket.display()));
                 run(command.arg(format!("--target-dir={data}")));
                 let mut command = Command::new("mariadb-backup");
@@ -121,8 +121,8 @@ impl Node {
     /// Gives it a data directory in which nothing is.
     fn fill(&self) {
         let pristine = match self.flavor {
-            Flavor::Mariadb => mariadb::pristine(),
-            Flavor::Mysql => mysql9::pristine(),
+            Flavor::Mariadb => MariaDb::pristine(),
+            Flavor::Mysql => Mysql9::pristine(),
         };
         copy(&pristine, &self.data());
     }
@@ -132,8 +132,8 @@ impl Node {
         assert!(self.daemon.is_none(), "it runs");
         let dir = self.dir.path();
         let (mut command, init) = match self.flavor {
-            Flavor::Mariadb => (Command::new("mariadbd"), mariadb::init_file(dir)),
-            Flavor::Mysql => (Command::new(mysql9::mysqld()), mysql9::init_file(dir)),
+            Flavor::Mariadb => (Command::new("mariadbd"), MariaDb::init_file(dir)),
+            Flavor::Mysql => (Command::new(mysqld()), Mysql9::init_file(dir)),
         };
         command.args(["--no-defaults", "--user=root", "--sync-binlog=1"]);
         command.args(["--bind-address=127.0.0.1", "--innodb-buffer-pool-size=64M"]);

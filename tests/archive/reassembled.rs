@@ -30,11 +30,20 @@ pub(crate) async fn repository(home: &Home) -> Repository {
         let at = home.flags.iter().position(|flag| flag == name)?;
         home.flags.get(at + 1).cloned()
     };
-    let env = |name: &str| home.env.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
-    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
-        assert!(env(name).is_none(), "files only");
-    }
-    let store = store::open(&flag("--repo").unwrap(), &StoreOptions::default()).await.unwrap();
+    let secret = |name: &str| home.env.iter().find(|(n, _)| n == name).map(|(_, value)| value);
+    let credentials_file = secret("AWS_ACCESS_KEY_ID").map(|id| {
+        let (path, key) = (home.path("reader"), secret("AWS_SECRET_ACCESS_KEY").unwrap());
+        let text = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {key}\n");
+        std::fs::write(&path, text).unwrap();
+        path
+    });
+    let options = StoreOptions {
+        endpoint: flag("--store-endpoint"),
+        region: flag("--store-region"),
+        credentials_file,
+        ..StoreOptions::default()
+    };
+    let store = store::open(&flag("--repo").unwrap(), &options).await.unwrap();
     let trust = Trust::read(&home.path("kek.trust")).unwrap();
     Repository::new(store, "c".parse().unwrap(), trust)
 }

@@ -530,8 +530,7 @@ class Extractor:
             need(any(self.length.get(n.encode()) for n in names), f"the engine did not finish: {names[0]} is missing")
         if self.engine == "xtrabackup":
             info = pathlib.Path(os.fsdecode(self.target(b"xtrabackup_info"))).read_bytes()
-            tool = re.search(rb"^tool_version = (\d+)", info, re.M)
-            need(not tool or int(tool[1]) < 8 or b"xtrabackup_tablespaces" in self.done,
+            need(re.search(rb"^tool_version = 2\.", info, re.M) or self.length.get(b"xtrabackup_tablespaces"),
                  "the engine did not finish: xtrabackup_tablespaces is missing")
 
 

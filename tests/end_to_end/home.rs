@@ -182,16 +182,21 @@ impl Job {
     }
 
     /// Waits for its end.
-    pub(crate) fn wait(mut self) -> Done {
+    pub(crate) fn wait(self) -> Done {
+        self.wait_for(PATIENCE)
+    }
+
+    /// Waits for its end, for at most so long.
+    pub(crate) fn wait_for(mut self, patience: Duration) -> Done {
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > patience {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
-                panic!("no end within {PATIENCE:?}: {}", read(&mut self.err));
+                panic!("no end within {patience:?}: {}", read(&mut self.err));
             }
             thread::sleep(Duration::from_millis(10));
         };

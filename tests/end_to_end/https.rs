@@ -5,8 +5,9 @@ use std::{sync::Arc, thread, time::Duration};
 use rustix::process::Signal;
 
 use crate::{
+    authority::Authority,
     home::{Home, strs},
-    https_server::{Authority, Body, serve, source},
+    https_server::{Body, serve, source},
     streams::archive,
 };
 
@@ -22,7 +23,7 @@ struct Room {
 impl Room {
     fn new() -> Self {
         let (home, authority) = (Home::file(), Authority::new());
-        authority.client(&home, "client");
+        authority.sign(home.dir.path(), "client", "client");
         Self { home, authority, full: archive("full") }
     }
 
@@ -79,7 +80,7 @@ fn both_sides_must_be_who_they_say() {
     let room = Room::new();
     let port = room.serve(Body::Whole);
     let stranger = Authority::new();
-    stranger.client(&room.home, "stranger");
+    stranger.sign(room.home.dir.path(), "stranger", "stranger");
     // Its CA is not the server's.
     let args = source(&room.home, "127.0.0.1", port, "stranger", "xtrabackup");
     room.refused(&args, 4, "certificate");

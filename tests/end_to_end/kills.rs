@@ -1,18 +1,20 @@
 //! Everything that takes part in a backup is killed at random moments. Never is a backup listed
 //! that does not restore; the next run with the same id succeeds; nothing is left in the store.
 
-use std::{fs, path::Path, process::Command, sync::Arc, thread, time::Duration};
+use std::{fs, path::Path, thread, time::Duration};
 
 use backstay::model::Flavor;
 use rustix::process::Signal;
 
 use crate::{
+    authority::Authority,
     chance::{Chance, soak},
     children::signal,
     home::{Done, Home, strs},
-    https_server::{Authority, Body, serve, source},
+    https_server::source,
     ledger,
-    mariadb::{MariaDb, PASSWORD, run},
+    manager::Manager,
+    mariadb::MariaDb,
     minio::Minio,
     proxy::Proxy,
     served::{Served, pid, start_again},
@@ -47,8 +49,8 @@ struct Stage {
     again: Option<Daemon>,
     server: MariaDb,
     authority: Authority,
-    /// What the HTTPS server serves.
-    stream: Arc<Vec<u8>>,
+    /// Bytes of an undisturbed stream.
+    bytes: u64,
     /// How long an undisturbed backup takes.
     usual: Duration,
     /// Uploads of jobs that were killed themselves.
@@ -65,12 +67,12 @@ async fn whatever_is_killed_no_listed_backup_fails_to_restore() {
     let proxy = Proxy::before(minio.port());
     let home = Home::s3(&minio, &proxy.endpoint(), "kills").await;
     let authority = Authority::new();
-    authority.client(&home, "client");
-    let stream = Arc::new(stream_of(&home, &server));
+    authority.sign(home.dir.path(), "client", "client");
     let writer = ledger::Writer::start(&server.socket);
     let begun = std::time::Instant::now();
-    home.run(&strs(&home.backup(&server.socket, &["--id", "usual"]))).expect(0);
+    let done = home.run(&strs(&home.backup(&server.socket, &["--id", "usual"]))).expect(0);
     let usual = begun.elapsed();
+    let bytes = done.json()["bytes_read"].as_u64().unwrap();
     let mut stage = Stage {
         chance,
         minio,
@@ -79,7 +81,7 @@ async fn whatever_is_killed_no_listed_backup_fails_to_restore() {
         again: None,
         server,
         authority,
-        stream,
+        bytes,
         usual,
         awaiting_prune: 0,
     };
@@ -87,19 +89,6 @@ async fn whatever_is_killed_no_listed_backup_fails_to_restore() {
         stage.turn(turn).await;
     }
     writer.stop().await;
-}
-
-/// A backup as a manager would stream it.
-fn stream_of(home: &Home, server: &MariaDb) -> Vec<u8> {
-    let (options, path) = (home.path("engine.cnf"), home.path("stream"));
-    let socket = server.socket.display();
-    fs::write(&options, format!("[client]\nuser=root\npassword='{PASSWORD}'\nsocket={socket}\n"))
-        .unwrap();
-    let mut command = Command::new("sh");
-    command.args(["-c", "mariadb-backup --defaults-file=\"$1\" --backup --stream=xbstream --target-dir=\"$2\" > \"$3\"", "sh"]);
-    run(command.arg(options).arg(home.path("t/engine")).arg(&path));
-    let _ = fs::remove_dir_all(home.path("t/engine"));
-    fs::read(path).unwrap()
 }
 
 impl Stage {
@@ -143,7 +132,8 @@ impl Stage {
     fn disturbed(&mut self, victim: Victim, id: &str, after: Duration) -> Done {
         let (home, chance) = (&self.home, &mut self.chance);
         let mut args = home.backup(&self.server.socket, &["--id", id]);
-        let bytes = self.stream.len() as u64;
+        let bytes = self.bytes;
+        let mut manager = None;
         match victim {
             Victim::StoreCut => {
                 self.proxy.cut_after(chance.below(bytes), chance.within(Duration::from_secs(3)));
@@ -152,10 +142,11 @@ impl Stage {
                 self.proxy.hold_after(chance.below(bytes), chance.within(Duration::from_secs(3)));
             }
             Victim::Source => {
-                let body = Body::Killed(usize::try_from(chance.below(bytes)).unwrap());
-                let port = serve(&self.authority, "127.0.0.1", Arc::clone(&self.stream), body);
-                args = source(home, "127.0.0.1", port, "client", "mariadb-backup");
+                let killed_at = Some(1 + chance.below(bytes));
+                let killed = Manager::start(&self.authority, &self.server.socket, killed_at);
+                args = source(home, "127.0.0.1", killed.port, "client", "mariadb-backup");
                 args.extend(["--id".to_owned(), id.to_owned()]);
+                manager = Some(killed);
             }
             _ => {}
         }
@@ -180,7 +171,9 @@ impl Stage {
             }
             _ => {}
         }
-        job.wait()
+        let done = job.wait();
+        drop(manager);
+        done
     }
 
     /// Uploads that were begun and neither completed nor aborted: the server keeps a folder for each.

@@ -13,13 +13,14 @@ mod mariadb;
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod minio;
 #[path = "../support/mysql9.rs"]
-#[expect(dead_code, reason = "other test programs use the rest")]
 mod mysql9;
 #[path = "../support/tools.rs"]
 mod tools;
 
+mod authority;
 mod chance;
 mod children;
+mod clone_preflight;
 mod full_cycle;
 mod home;
 mod https;
@@ -27,9 +28,13 @@ mod https_server;
 mod interrupts;
 mod kills;
 mod ledger;
+mod manager;
+mod outage;
 mod preflight;
 mod proxy;
 mod reference;
 mod secrets;
 mod served;
+mod small_disk;
 mod streams;
+mod tls;

@@ -1,15 +1,13 @@
 //! What can be known before anything is started, and the exit codes for it.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
-
-use mysql_async::prelude::Queryable as _;
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use crate::{
     home::{Home, strs},
-    ledger, load,
-    mariadb::{MariaDb, run},
+    ledger,
+    mariadb::MariaDb,
     minio::Minio,
-    mysql9::Mysql9,
+    small_disk::Small,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,36 +82,6 @@ async fn a_restore_says_what_stands_in_its_way() {
     assert_eq!(first.wait().expect(0).json()["status"], "proven");
     // And once it is done, its folder is as full as any other.
     home.run(&["restore", "--datadir", &datadir]).expect(3).says("not empty");
-}
-
-/// A file system of 16 MiB; unmounted when dropped.
-struct Small(std::path::PathBuf);
-
-impl Small {
-    fn mount(place: &Path) -> Self {
-        fs::create_dir(place).unwrap();
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "small"]).arg(place));
-        Self(place.to_owned())
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_clone_that_would_lose_tables_is_refused() {
-    let server = Mysql9::start(&[]);
-    let home = Home::file();
-    let mut conn = load::connect(&server.socket).await;
-    conn.query_drop("CREATE DATABASE d").await.unwrap();
-    conn.query_drop("CREATE TABLE d.torn (a INT) ENGINE=MyISAM").await.unwrap();
-    let args = home.backup(&server.socket, &["--engine", "clone"]);
-    home.run(&strs(&args)).expect(3).says("d.torn (MyISAM)");
-    assert_eq!(home.left_behind(&server.socket), Vec::<std::path::PathBuf>::new());
-    conn.disconnect().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

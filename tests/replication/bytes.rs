@@ -15,15 +15,15 @@ async fn closed_files_are_captured_as_they_are_under_load() {
     for source in Source::both(&["--max-binlog-size=65536"]) {
         load::seed(source.socket(), 500).await;
         let writers = load::Load::start(source.socket(), 3);
-        for _ in 0..4 {
+        let mut logs = Vec::new();
+        while logs.len() < 9 {
             tokio::time::sleep(Duration::from_millis(300)).await;
             source.run(&["FLUSH BINARY LOGS"]).await;
+            logs = source.logs().await;
         }
-        let logs = source.logs().await;
         let capture = Capture::until_end(&source.options(), &request(&logs[0], 4)).await.unwrap();
-        assert!(writers.stop().await > 100);
+        assert!(writers.stop().await > 20);
         let closed = source.closed().await;
-        assert!(closed.len() > 5, "{} files", closed.len());
         let mut compared = 0;
         for (name, bytes) in closed {
             // The dump may have ended in one that was closed since.
@@ -35,7 +35,7 @@ async fn closed_files_are_captured_as_they_are_under_load() {
                 compared += 1;
             }
         }
-        assert!(compared > 4);
+        assert!(compared > 6, "{compared}");
     }
 }
 

@@ -44,6 +44,11 @@ impl Capture {
         }
     }
 
+    /// How many event groups ended.
+    pub(crate) fn groups(&self) -> usize {
+        self.events.iter().filter(|(.., event)| event.group.is_some()).count()
+    }
+
     /// Keeps one step, and checks that it fits to the one before.
     pub(crate) fn take(&mut self, captured: Captured) {
         match captured {

@@ -4,6 +4,8 @@
 
 mod bytes;
 mod capture;
+mod encrypted;
+mod faults;
 mod groups;
 #[expect(dead_code, reason = "shared by test programs; none uses all of it")]
 #[path = "../support/load.rs"]
@@ -11,9 +13,11 @@ mod load;
 #[expect(dead_code, reason = "shared by test programs; none uses all of it")]
 #[path = "../support/mariadb.rs"]
 mod mariadb;
-#[expect(dead_code, reason = "shared by test programs; none uses all of it")]
 #[path = "../support/mysql9.rs"]
 mod mysql9;
+mod proxy;
+mod questions;
+mod secure;
 mod source;
 #[expect(dead_code, reason = "shared by test programs; none uses all of it")]
 #[path = "../support/tools.rs"]

@@ -62,6 +62,12 @@ impl Source {
         self.socket().with_file_name("data")
     }
 
+    /// The server's process.
+    pub(crate) fn pid(&self) -> u32 {
+        let name = if self.is_mysql() { "mysqld.pid" } else { "mariadbd.pid" };
+        fs::read_to_string(self.socket().with_file_name(name)).unwrap().trim().parse().unwrap()
+    }
+
     pub(crate) async fn conn(&self) -> Conn {
         load::connect(self.socket()).await
     }

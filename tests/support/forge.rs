@@ -161,7 +161,8 @@ pub(crate) async fn read(
     for (n, (bytes, record)) in volumes.iter().enumerate() {
         let key = key(&format!("vol-{n:05}"));
         assert!(store.create(&key, Bytes::from(bytes.clone())).await.is_ok());
-        named.push(StoredObject::volume(key, record));
+        // A manifest whose volumes are not numbered by their places is refused before it gets here.
+        named.push(StoredObject { sequence: n as u64, ..StoredObject::volume(key, record) });
     }
     let good = header(0);
     let request = Objects {

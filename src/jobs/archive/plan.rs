@@ -105,7 +105,8 @@ pub(super) fn start(log: &LogState, seen: &Seen) -> Start {
             return refuse(if reset { Why::Reset } else { Why::Crashed }, &lost.text);
         }
     }
-    if same && let Some(current) = log.current() {
+    // What was read last may be of a server before this one, and files have the same names everywhere.
+    if same && let Some(current) = log.current().filter(|file| file.open.server == *name) {
         let open = &current.open;
         let at = seen.files.iter().position(|file| file.name == open.file);
         if let Some(at) = at {

@@ -3,12 +3,13 @@
 //! The copy's position is known only once a server has started over it, so one does; it is
 //! ended cleanly, and what is streamed is a data directory that needs no preparing.
 
-use std::path::Path;
+use std::{os::unix::fs::MetadataExt, path::Path};
 
 use super::source::{End, Stream};
 use crate::{
     jobs::{
         JobError,
+        restore::check_space,
         scratch::Scratch,
         temp_server::{Program, Running},
     },
@@ -26,35 +27,61 @@ pub(super) struct Prepared {
     scratch: Scratch,
 }
 
-/// Checks that the server can be cloned as it is, and that its program is here.
+/// What a clone needs here, beside the server itself.
+pub(in crate::jobs) struct Means {
+    /// The server program, which starts once over the copy.
+    pub(in crate::jobs) program: Program,
+    /// The user and group that the server runs as.
+    owner: (u32, u32),
+}
+
+/// Checks that the server can be cloned as it is, and that its program and enough room for the
+/// copy are here. Makes nothing.
+pub(in crate::jobs) async fn check(
+    server: &mut Server,
+    facts: &ServerFacts,
+    scratch: Option<&Path>,
+) -> Result<Means, JobError> {
+    server.check_clone().await?;
+    let without = "the clone engine starts the server's program once over the copy, to learn its position: install it here";
+    let program = Program::find(None, facts.flavor, &facts.version, without).await?;
+    let datadir = server.datadir().await?;
+    let data = std::fs::metadata(&datadir).map_err(|e| {
+        JobError::preflight(
+            format!("look at the server's data directory {}: {e}", datadir.display()),
+            "the clone engine runs on the server's own machine, with its data directory in sight",
+        )
+    })?;
+    check_scratch(&Scratch::parent(scratch), facts.data_bytes)?;
+    Ok(Means { program, owner: (data.uid(), data.gid()) })
+}
+
+/// The copy is as large as the data.
+fn check_scratch(scratch: &Path, data_bytes: u64) -> Result<(), JobError> {
+    if !scratch.is_dir() {
+        return Err(JobError::preflight(
+            format!("{} is no folder that a clone could be made in", scratch.display()),
+            "give a folder by --scratch",
+        ));
+    }
+    check_space(scratch, data_bytes, "a clone", "give a larger folder by --scratch")
+}
+
+/// Checks, and makes the scratch folder.
 pub(super) async fn prepare(
     mut server: Server,
     facts: ServerFacts,
     connect: &ConnectOptions,
     scratch: Option<&Path>,
 ) -> Result<Prepared, JobError> {
-    server.check_clone().await?;
-    let program = Program::find(None, facts.flavor, &facts.version).await?;
-    let datadir = server.datadir().await?;
+    let Means { program, owner: (user, group) } = check(&mut server, &facts, scratch).await?;
     let scratch = Scratch::new(scratch)?;
-    give_to_server(&datadir, scratch.path())?;
-    Ok(Prepared { server, facts, connect: connect.clone(), program, scratch })
-}
-
-/// The server writes the clone, so the folder must be its own.
-fn give_to_server(datadir: &Path, scratch: &Path) -> Result<(), JobError> {
-    use std::os::unix::fs::MetadataExt;
-    let owner = std::fs::metadata(datadir).map_err(|e| {
-        JobError::preflight(
-            format!("look at the server's data directory {}: {e}", datadir.display()),
-            "the clone engine runs on the server's own machine, with its data directory in sight",
-        )
-    })?;
+    // The server writes the clone, so the folder must be its own.
     if rustix::process::geteuid().is_root() {
-        std::os::unix::fs::chown(scratch, Some(owner.uid()), Some(owner.gid()))
-            .map_err(JobError::io("give to the server", scratch))?;
+        std::os::unix::fs::chown(scratch.path(), Some(user), Some(group))
+            .map_err(JobError::io("give to the server", scratch.path()))?;
     }
-    Ok(())
+    Ok(Prepared { server, facts, connect: connect.clone(), program, scratch })
 }
 
 impl Prepared {

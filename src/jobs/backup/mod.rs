@@ -10,6 +10,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 
+pub(super) use clone::check as check_clone;
 pub use https::HttpsSource;
 pub(super) use local::{find as find_engine, kind_for as engine_for};
 use source::Stream;
@@ -21,11 +22,11 @@ use crate::{
     model::{AttemptId, BackupId, EngineKind, ProofKind, Timestamp, TransportSecurity},
     mysql::{
         ConnectOptions,
-        xbstream::{Dialect, Validator},
+        xbstream::{Dialect, Validator, WholeStream},
     },
     pipeline::{
         Commit, Committed, Found, Inspect, Level, PipelineError, Progress, Repository, Run,
-        RunRequest, SealRequest, append_audit,
+        RunRequest, SealRequest, Sealed, append_audit,
         budget::{Budget, CHUNKS_PER_VOLUME},
         commit, key, seal_stream,
     },
@@ -150,7 +151,8 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
     let attempt = AttemptId::from_bytes(crypto::random().map_err(PipelineError::from)?);
     tracing::info!(backup_id = %id, %attempt, engine = %prepared.engine(), "backup begins");
     let stream = prepared.open(&request.progress).await?;
-    let (sealed, whole, end) = transfer(&request, &run, &id, attempt, stream).await?;
+    let (sealed, end) = transfer(&request, &run, &id, attempt, stream).await?;
+    let whole = sealed.inspector;
     facts::must_be_full(&whole)?;
     let finished_at = Timestamp::now();
     let server = facts::complete(&end, &whole).await?;
@@ -205,7 +207,7 @@ async fn transfer(
     id: &BackupId,
     attempt: AttemptId,
     mut stream: Stream,
-) -> Result<(SealedVolumes, crate::mysql::xbstream::WholeStream, source::End), JobError> {
+) -> Result<(Sealed<WholeStream>, source::End), JobError> {
     let (cluster, backup) = (run.repository.cluster().clone(), id.clone());
     let seal = SealRequest {
         cluster: run.cluster,
@@ -237,20 +239,11 @@ async fn transfer(
             // The engine's own verdict first: it knows best why its stream is short.
             let end = stream.end().await?;
             let whole = sealed.inspector.0.finish().map_err(PipelineError::from)?;
-            Ok((
-                SealedVolumes { volumes: sealed.volumes, bytes_read: sealed.bytes_read },
-                whole,
-                end,
-            ))
+            let Sealed { volumes, bytes_read, .. } = sealed;
+            Ok((Sealed { volumes, bytes_read, inspector: whole }, end))
         }
         Err(error) => Err(stream.fail(error.into()).await),
     }
-}
-
-/// What the pipeline leaves behind.
-struct SealedVolumes {
-    volumes: Vec<crate::format::VolumeRecord>,
-    bytes_read: u64,
 }
 
 async fn begin(request: &Request, started_at: Timestamp) -> Result<Run, JobError> {

@@ -2,8 +2,8 @@
 
 use super::{Check, Request, judge};
 use crate::{
-    jobs::backup::{engine_for, find_engine},
-    model::{EngineKind, Timestamp},
+    jobs::backup::{check_clone, engine_for, find_engine},
+    model::{EngineKind, ServerFacts, Timestamp},
     mysql::{
         MysqlError, Server,
         checks::{judge_backup_grants, judge_settings},
@@ -45,8 +45,13 @@ pub(super) async fn look(request: &Request, checks: &mut Vec<Check>) -> Option<u
         ),
         Err(error) => checks.push(unread("grants", &error)),
     }
-    checks.push(engine(&mut server, kind).await);
-    let bytes = server.facts().await.ok().map(|facts| facts.data_bytes).filter(|bytes| *bytes > 0);
+    let facts = server.facts().await;
+    let bytes = facts.as_ref().ok().map(|facts| facts.data_bytes).filter(|bytes| *bytes > 0);
+    checks.push(match (kind, facts) {
+        (EngineKind::Clone, Ok(facts)) => clone(&mut server, &facts, request).await,
+        (EngineKind::Clone, Err(error)) => unread("engine", &error),
+        _ => engine(&server, kind).await,
+    });
     server.close().await;
     bytes
 }
@@ -63,13 +68,20 @@ async fn clock(server: &mut Server) -> Result<Check, MysqlError> {
     Ok(judge::clock(theirs.seconds_since(before) - asked_for / 2.0, asked_for))
 }
 
-async fn engine(server: &mut Server, kind: EngineKind) -> Check {
-    if kind == EngineKind::Clone {
-        return match server.check_clone().await {
-            Ok(()) => Check::ok("engine", "the server can be cloned as it is"),
-            Err(error) => Check::fail("engine", error.to_string(), "or give another --engine"),
-        };
+async fn clone(server: &mut Server, facts: &ServerFacts, request: &Request) -> Check {
+    match check_clone(server, facts, request.scratch.as_deref()).await {
+        Ok(means) => Check::ok(
+            "engine",
+            format!(
+                "clone: the server can be cloned as it is, and {} starts on the copy",
+                means.program.path().display()
+            ),
+        ),
+        Err(error) => Check::fail("engine", error.to_string(), "or give another --engine"),
     }
+}
+
+async fn engine(server: &Server, kind: EngineKind) -> Check {
     let remedy = format!("install the {kind} of the server's own version, or give --engine");
     match find_engine(kind).await {
         Err(error) => Check::fail("engine", error.to_string(), remedy),

@@ -126,6 +126,8 @@ pub struct Request {
     pub signer: Part<Box<dyn Signer>>,
     /// Whom to believe.
     pub trust: Part<Trust>,
+    /// The folder that a clone would be made in; the system's temporary one by default.
+    pub scratch: Option<PathBuf>,
     /// The folder that a restore would fill.
     pub datadir: Option<PathBuf>,
 }

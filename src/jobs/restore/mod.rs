@@ -10,7 +10,7 @@ use serde::Serialize;
 
 pub use extract::Chosen;
 use place::{Owner, Place};
-pub(super) use place::{free_bytes, needed_bytes};
+pub(super) use place::{check_space, free_bytes, needed_bytes};
 pub use proof::{Proof, State};
 
 use super::{JobError, backup, temp_server::Program};
@@ -88,13 +88,18 @@ fn seconds_since(begun: Instant) -> f64 {
 ///
 /// # Errors
 /// See [`JobError`]. A data directory that was not empty is left as it was.
-pub async fn run(request: Request) -> Result<RestoreResult, JobError> {
+pub async fn run(mut request: Request) -> Result<RestoreResult, JobError> {
+    // A server takes a relative path to be below its own installation.
+    request.datadir = std::path::absolute(&request.datadir)
+        .map_err(JobError::io("make absolute", &request.datadir))?;
     let chosen = Chosen::find(&request.repository, &*request.kms, request.backup.as_ref()).await?;
     let manifest = &chosen.manifest;
     let owner = Owner::find(request.owner.as_deref())?;
     let facts = facts(manifest)?;
     let program = if request.start {
-        Some(Program::find(request.server.as_deref(), facts.flavor, &facts.version).await?)
+        let without = "give its path by --server, or --no-start, and nothing will be proven";
+        let given = request.server.as_deref();
+        Some(Program::find(given, facts.flavor, &facts.version, without).await?)
     } else {
         None
     };

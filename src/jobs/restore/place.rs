@@ -59,7 +59,8 @@ impl Place {
                 "restore into an empty folder, or move the old data away first; nothing was changed",
             ));
         }
-        check_space(datadir, manifest)?;
+        let hint = "give it a larger volume; nothing was changed";
+        check_space(datadir, manifest.payload_bytes, "this restore", hint)?;
         if !unfinished {
             fs::DirBuilder::new()
                 .mode(0o700)
@@ -163,19 +164,18 @@ pub(in crate::jobs) fn free_bytes(folder: &Path) -> Result<u64, JobError> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-fn check_space(datadir: &Path, manifest: &Manifest) -> Result<(), JobError> {
-    let free = free_bytes(datadir)?;
-    let needed = needed_bytes(manifest.payload_bytes);
+/// Refuses a folder without room for this payload; `whose` needs it, and `hint` says what to do.
+pub(in crate::jobs) fn check_space(
+    folder: &Path,
+    payload: u64,
+    whose: &str,
+    hint: &str,
+) -> Result<(), JobError> {
+    let (free, needed) = (ByteSize(free_bytes(folder)?), ByteSize(needed_bytes(payload)));
     if free < needed {
-        return Err(JobError::preflight(
-            format!(
-                "{} has {} free, and this restore needs {}",
-                datadir.display(),
-                ByteSize(free),
-                ByteSize(needed)
-            ),
-            "give it a larger volume; nothing was changed",
-        ));
+        let folder = folder.display();
+        let what = format!("{folder} has {free} free, and {whose} needs {needed}");
+        return Err(JobError::preflight(what, hint));
     }
     Ok(())
 }

@@ -11,8 +11,8 @@ use super::{
 /// The most that is kept of an event whose beginning is enough: status variables (64 KiB at
 /// most), a schema's name and a short statement.
 const HEAD: usize = 80 << 10;
-/// The most that an event may have which is read whole and says little.
-pub(super) const SMALL: usize = 64 << 10;
+/// The most that an event may have which is read whole and says little; one piece at most.
+const SMALL: usize = 64 << 10;
 /// The most that a list of all earlier transactions may have: a million intervals.
 const LIST: usize = 16 << 20;
 
@@ -47,8 +47,6 @@ pub(super) struct Format {
     pub(super) server_version: String,
     /// Whether the events of the file carry a CRC32.
     pub(super) checksums: bool,
-    /// Whether this event does: all since MySQL 5.6.1, whatever the setting.
-    pub(super) sums_itself: bool,
 }
 
 /// Reads a whole format description, header included.
@@ -64,15 +62,11 @@ pub(super) fn format(event: &[u8]) -> Option<Format> {
     }
     let version = server_version.parse::<crate::model::ServerVersion>().ok()?;
     if version.numbers < (5, 6, 1) {
-        return Some(Format { server_version, checksums: false, sums_itself: false });
+        return None; // no checksums, not even of this event: what it says could not be believed
     }
     let algorithm = *event.get(event.len().checked_sub(CHECKSUM + 1)?)?;
     // 0: none; 1: CRC32. Nothing else was ever defined.
-    (algorithm <= 1).then_some(Format {
-        server_version,
-        checksums: algorithm == 1,
-        sums_itself: true,
-    })
+    (algorithm <= 1).then_some(Format { server_version, checksums: algorithm == 1 })
 }
 
 /// Reads what was kept of an event. `whole` says whether that is all of it; a checksum, of the

@@ -44,7 +44,7 @@ impl Refusal {
         if code == FATAL && (says("could not find first log") || says("not found in index")) {
             return MysqlError::Purged { file, why };
         }
-        if code == FATAL && says("position > file size") {
+        if code == FATAL && (says("position > file size") || says("from impossible position")) {
             return MysqlError::PastEnd { file, offset, why };
         }
         MysqlError::DumpRefused { file, code, why }
@@ -67,6 +67,7 @@ mod tests {
         for past in [
             "Client requested source to start replication from position > file size",
             "Client requested master to start replication from position > file size",
+            "Client requested master to start replication from impossible position; the first event 'bin.000007' at 99",
         ] {
             let error = dump(1236, past);
             assert!(matches!(error, MysqlError::PastEnd { offset: 99, .. }), "{error}");

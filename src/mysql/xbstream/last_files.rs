@@ -17,7 +17,7 @@ pub(super) const CLONE_INFO: &str = "backstay_clone_info";
 /// (`backup_finish`) and from genuine runs, `tests/fixtures/xtrabackup-8.0`.
 const PERCONA: &[&[&str]] =
     &[&["xtrabackup_checkpoints"], &["xtrabackup_logfile"], &["xtrabackup_info"]];
-/// Written last of all since 8.0; 2.4 has none.
+/// Written last of all since 8.0, as JSON that is never empty; 2.4 has none.
 const PERCONA_8: &[&str] = &["xtrabackup_tablespaces"];
 const MARIADB: &[&[&str]] = &[
     &["xtrabackup_checkpoints", "mariadb_backup_checkpoints"],

@@ -66,9 +66,15 @@ pub async fn refresh(repository: &Repository, state: &mut LogState) -> Result<u6
         .try_buffered(PARALLEL);
     let mut records = std::pin::pin!(records);
     while let Some(found) = records.try_next().await? {
-        if found.record.number != state.head.number + 1 {
-            // Nothing behind a hole is durable.
-            break;
+        let next = state.head.number + 1;
+        if found.record.number != next {
+            if stored::read(repository, next).await?.is_some() {
+                // It was written while the folder was listed: the next look finds it.
+                break;
+            }
+            let object = layout::log(repository.cluster(), next);
+            let why = format!("it is missing, and record {} is there", found.record.number);
+            return Err(PipelineError::integrity(object, why));
         }
         apply(repository, state, &found)?;
     }
@@ -157,6 +163,10 @@ async fn resume(repository: &Repository, found: &FoundRecord) -> Result<LogState
         let object = layout::log(repository.cluster(), entry.epoch_record);
         return Err(PipelineError::integrity(object, "it is no epoch record"));
     };
+    if claimed.epoch != found.record.epoch || claimed.number >= found.record.number {
+        let object = layout::log(repository.cluster(), found.record.number);
+        return Err(PipelineError::integrity(object, "it is of another epoch than it names"));
+    }
     let owner = Owner {
         epoch: claimed.epoch,
         record: claimed.number,

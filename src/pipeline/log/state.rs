@@ -38,6 +38,13 @@ pub struct FileState {
     pub tails: Vec<TailRef>,
 }
 
+impl FileState {
+    /// Whether segments hold all of it that is durable.
+    fn is_in_segments(&self) -> bool {
+        self.open.segmented == self.open.durable
+    }
+}
+
 /// Who may extend the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
@@ -146,8 +153,12 @@ impl LogState {
         let epoch = self.epoch();
         match &record.entry {
             LogEntry::Epoch(_) if record.epoch == epoch + 1 => Ok(Applied::Counted),
-            // A checkpoint says what follows from the records before it, whoever writes it.
+            // A checkpoint says what follows from the records before it, whoever writes it. One of
+            // another epoch would say nothing, and whoever begins to read there would believe it.
             LogEntry::Checkpoint(_) if record.epoch == epoch => Ok(Applied::Counted),
+            LogEntry::Checkpoint(_) => {
+                Err(format!("it is of epoch {}, and epoch {epoch} is in force", record.epoch))
+            }
             _ if record.epoch < epoch => Ok(Applied::Void),
             LogEntry::Epoch(_) => Err(format!("epoch {} cannot follow {epoch}", record.epoch)),
             _ if record.epoch > epoch => Err("its epoch has not begun".into()),
@@ -161,13 +172,16 @@ impl LogState {
     fn take(&mut self, record: &LogRecord, sha256: Sha256Digest) -> Result<(), String> {
         match &record.entry {
             LogEntry::Epoch(epoch) => {
-                let resumed = |at: &BinlogPosition| self.durable().as_ref() == Some(at);
+                let current = self.files.last().map(|file| &file.open.server);
+                let resumed = |at: &BinlogPosition| {
+                    self.durable().as_ref() == Some(at) && current == Some(&epoch.server.name)
+                };
                 if epoch.resumes.as_ref().is_some_and(|at| !resumed(at)) {
                     return Err("it resumes where nothing ended".into());
                 }
                 if epoch.resumes.is_none() {
                     // What comes next is another server's, or from another file.
-                    self.files.retain(|file| !file.tails.is_empty());
+                    self.files.retain(|file| !file.is_in_segments());
                 }
                 self.owner = Some(Owner {
                     epoch: record.epoch,
@@ -198,6 +212,9 @@ impl LogState {
                 self.notes.push(record.number);
             }
             LogEntry::Fork(fork) => {
+                if !fork.frontier.is_within(&self.frontier) {
+                    return Err("its frontier has transactions that were not archived".into());
+                }
                 self.frontier = fork.frontier.clone();
                 self.notes.push(record.number);
             }
@@ -226,6 +243,9 @@ impl LogState {
     fn extend(&mut self, range: &LogRange) -> Result<(), String> {
         if range.start >= range.end {
             return Err("its range is empty".into());
+        }
+        if self.owner.as_ref().is_none_or(|owner| owner.server.name != range.server) {
+            return Err("its server is not the epoch's".into());
         }
         let known = self.files.last().filter(|file| belongs(&file.open, range));
         if let Some(file) = known {
@@ -260,9 +280,6 @@ impl LogState {
         let Some(opening) = range.opening.clone().filter(|_| range.start == 0) else {
             return Err(format!("{} does not begin at its beginning", range.file));
         };
-        if self.owner.as_ref().is_some_and(|owner| owner.server.name != range.server) {
-            return Err("its server is not the epoch's".into());
-        }
         // The first file of all begins somewhere: nothing before it was ever promised.
         let first = self.frontier.is_empty();
         if !first && !opening.previous.is_within(&self.frontier) {
@@ -270,7 +287,7 @@ impl LogState {
         }
         self.frontier.merge(&opening.previous);
         // A file that is wholly in segments has nothing more to say.
-        self.files.retain(|file| file.open.segmented < file.open.durable);
+        self.files.retain(|file| !file.is_in_segments());
         self.files.push(FileState {
             open: OpenFile {
                 server: range.server.clone(),
@@ -341,7 +358,7 @@ impl LogState {
         let mut at = 0;
         self.files.retain(|file| {
             at += 1;
-            at > newest || !(file.open.closed && file.open.segmented == file.open.durable)
+            at > newest || !file.is_in_segments()
         });
         Ok(())
     }

@@ -30,12 +30,13 @@ pub(super) fn digest(envelope: &[u8]) -> Sha256Digest {
     Sha256Digest(Sha256::digest(envelope).into())
 }
 
-/// Believes a record that was found under this number.
+/// Believes a record that was found under this number, in an object of `size` bytes.
 async fn believe(
     repository: &Repository,
     number: u64,
     object: &str,
     line: &[u8],
+    size: u64,
 ) -> Result<FoundRecord, PipelineError> {
     let found = repository.believe::<LogRecord>(object, line).await?;
     if found.record.number != number {
@@ -44,6 +45,16 @@ async fn believe(
     }
     if repository.run(found.record.run_id).await?.role != Role::Archive {
         return Err(PipelineError::integrity(object, "its run may not write the log"));
+    }
+    let body = match &found.record.entry {
+        LogEntry::Tail(tail) => tail.sealed.bytes,
+        _ => 0,
+    };
+    // A tail counts as durable by its envelope alone: its bytes have to be there, too.
+    if (line.len() as u64).checked_add(body) != Some(size) {
+        let follows = size - line.len() as u64;
+        let why = format!("{follows} bytes follow its envelope, which tells of {body}");
+        return Err(PipelineError::integrity(object, why));
     }
     Ok(found)
 }
@@ -61,11 +72,8 @@ pub(super) async fn read(
     };
     let line =
         envelope(&stored).ok_or_else(|| PipelineError::integrity(&object, "it has no envelope"))?;
-    let found = believe(repository, number, &object, line).await?;
+    let found = believe(repository, number, &object, line, stored.len() as u64).await?;
     let body = stored.slice(line.len()..);
-    if body.is_empty() == matches!(found.record.entry, LogEntry::Tail(_)) {
-        return Err(PipelineError::integrity(object, "what follows its envelope is not its own"));
-    }
     Ok(Some((found, body)))
 }
 
@@ -83,7 +91,7 @@ pub(super) async fn read_envelope(
         let bytes = repository.store().get_range(&place, 0..end);
         let bytes = bytes.await.map_err(PipelineError::reading)?;
         if let Some(line) = envelope(&bytes) {
-            return believe(repository, number, &object, line).await;
+            return believe(repository, number, &object, line, size).await;
         }
         if end == size || guess > MAX_RECORD_BYTES {
             return Err(PipelineError::integrity(object, "it has no envelope"));

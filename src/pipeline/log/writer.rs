@@ -90,7 +90,7 @@ impl LogWriter {
             let checkpoint = due.then(|| self.state.checkpoint_entry()).flatten();
             let (now, body) = match checkpoint {
                 Some(checkpoint) => (LogEntry::Checkpoint(checkpoint), None),
-                None => (entry.clone(), body.clone()),
+                None => (entry.clone(), body.as_ref()),
             };
             let written = self.create(now, body).await?;
             if let (Some(number), false) = (written, due) {
@@ -133,7 +133,7 @@ impl LogWriter {
     async fn create(
         &mut self,
         entry: LogEntry,
-        body: Option<Bytes>,
+        body: Option<&Bytes>,
     ) -> Result<Option<u64>, PipelineError> {
         let number = self.state.head.number + 1;
         let epoch = match &entry {
@@ -161,7 +161,7 @@ impl LogWriter {
             Some(body) => {
                 let mut whole = BytesMut::with_capacity(line.len() + body.len());
                 whole.put(line);
-                whole.put(body);
+                whole.put_slice(body);
                 whole.freeze()
             }
             None => line,

@@ -1,5 +1,7 @@
 //! From bytes to events: pure, and for any cutting of the bytes.
 
+mod made_up;
+
 use std::{collections::VecDeque, mem};
 
 use bytes::Bytes;
@@ -9,10 +11,7 @@ use super::{
     super::MysqlError,
     captured::{Captured, EventEnd, Meaning},
     groups::{Groups, Sign},
-    header::{
-        CHECKSUM, FLAGS_AT, FORMAT_DESCRIPTION, HEADER, HEARTBEAT, HEARTBEAT_V2, Header, IN_USE,
-        ROTATE,
-    },
+    header::{CHECKSUM, FLAGS_AT, FORMAT_DESCRIPTION, HEADER, Header, IN_USE},
     meaning::{self, Keep},
 };
 
@@ -66,7 +65,8 @@ enum Role {
 }
 
 impl Events {
-    /// Reads `file` from the event that begins at `offset` (at least 4).
+    /// Reads `file` from the event that begins at `offset` (at least 4). When that is not the
+    /// first one, and events carry checksums, a format description has to come first all the same.
     #[must_use]
     pub fn new(file: impl Into<String>, offset: u64) -> Self {
         Self {
@@ -74,12 +74,17 @@ impl Events {
             offset,
             checksums: None,
             next: None,
-            unconfirmed: true,
+            unconfirmed: false,
             groups: Groups::default(),
             header: Vec::with_capacity(HEADER),
             event: None,
             ready: VecDeque::new(),
         }
+    }
+
+    /// The same for a dump, where the server says first which file it sends.
+    pub(super) fn of_dump(file: impl Into<String>, offset: u64) -> Self {
+        Self { unconfirmed: true, ..Self::new(file, offset) }
     }
 
     /// The file that is being read.
@@ -111,28 +116,25 @@ impl Events {
             if let Some(captured) = self.ready.pop_front() {
                 return Ok(Some(captured));
             }
-            if input.is_empty() {
-                return Ok(None);
-            }
             if let Some(mut event) = self.event.take() {
+                if event.left > 0 && input.is_empty() {
+                    self.event = Some(event);
+                    return Ok(None);
+                }
                 self.go_on(&mut event, input);
                 if event.left == 0 {
                     self.finish(event)?;
                 } else {
                     self.event = Some(event);
                 }
+            } else if input.is_empty() {
+                return Ok(None);
             } else {
                 let missing = HEADER - self.header.len();
                 self.header.extend_from_slice(split(input, missing));
                 if let Ok(whole) = <[u8; HEADER]>::try_from(self.header.as_slice()) {
                     self.header.clear();
-                    let mut event = self.begin(whole)?;
-                    self.go_on(&mut event, input);
-                    if event.left == 0 {
-                        self.finish(event)?;
-                    } else {
-                        self.event = Some(event);
-                    }
+                    self.event = Some(self.begin(whole)?);
                 }
             }
         }
@@ -152,6 +154,9 @@ impl Events {
         } else {
             Role::Streamed
         };
+        if self.unconfirmed && role != Role::MadeUp {
+            return Err(self.damaged("the server does not say which file it sends"));
+        }
         let (keep, most) = match meaning::keep(header.kind) {
             Keep::Whole(most) => (most, most),
             Keep::Head(head) => (head, usize::MAX),
@@ -163,8 +168,8 @@ impl Events {
         let mut kept = Vec::with_capacity(keep.min(header.length as usize));
         kept.extend_from_slice(&bytes);
         let mut sum = Hasher::new();
+        sum.update(&bytes);
         if role == Role::Streamed {
-            sum.update(&bytes);
             let kind = header.kind;
             self.ready.push_back(Captured::Event { offset: self.offset, length, kind });
         }
@@ -178,8 +183,8 @@ impl Events {
         let most = usize::try_from(event.left).unwrap_or(usize::MAX).min(PIECE - HEADER);
         let piece = split(input, most);
         event.left -= piece.len() as u64;
+        event.sum_up(piece);
         if event.role == Role::Streamed {
-            event.sum_up(piece);
             let bytes = if mem::replace(&mut event.begun, true) {
                 Bytes::copy_from_slice(piece)
             } else {
@@ -195,31 +200,19 @@ impl Events {
 
     fn finish(&mut self, event: Event) -> Result<(), MysqlError> {
         match event.role {
-            Role::MadeUp => self.made_up(&event),
+            Role::MadeUp => self.made_up(event),
             Role::Held => self.format_description(event),
             Role::Streamed => self.ended(&event),
         }
     }
 
-    /// A format description of the file: the server clears the flag "in use" for a replica, and so
-    /// do we; the checksum is always that of the cleared one.
+    /// A format description of the file: it is yielded when it is known to be whole.
     fn format_description(&mut self, mut event: Event) -> Result<(), MysqlError> {
-        event.kept[FLAGS_AT] &= !IN_USE;
-        let format = self.format(&event.kept)?;
-        if format.sums_itself {
-            let (text, sum) = event.kept.split_at(event.kept.len() - CHECKSUM);
-            if crc32fast::hash(text).to_le_bytes() != sum {
-                return Err(self.damaged("the format description does not match its CRC32"));
-            }
-        }
+        let format = self.format(&mut event.kept, true)?;
         let (offset, length) = (self.offset, u64::from(event.header.length));
         let kind = FORMAT_DESCRIPTION;
         self.ready.push_back(Captured::Event { offset, length, kind });
-        let bytes = Bytes::from(mem::take(&mut event.kept));
-        for start in (0..bytes.len()).step_by(PIECE) {
-            let piece = bytes.slice(start..bytes.len().min(start + PIECE));
-            self.ready.push_back(Captured::Bytes(piece));
-        }
+        self.ready.push_back(Captured::Bytes(mem::take(&mut event.kept).into()));
         self.checksums = Some(format.checksums);
         let meaning = Meaning::FormatDescription {
             server_version: format.server_version,
@@ -229,10 +222,19 @@ impl Events {
         self.yield_end(&event.header, meaning, Sign::Starts)
     }
 
-    fn format(&self, event: &[u8]) -> Result<meaning::Format, MysqlError> {
-        meaning::format(event).ok_or_else(|| {
+    /// Reads a format description. Servers clear the flag "in use" for replicas, and so do we; the
+    /// checksum is that of the cleared one, also in the file. It has one even where other events
+    /// have none; but then the server does not keep it right in one that it sends again.
+    fn format(&self, event: &mut [u8], in_file: bool) -> Result<meaning::Format, MysqlError> {
+        event[FLAGS_AT] &= !IN_USE;
+        let format = meaning::format(event).ok_or_else(|| {
             self.damaged("a format description that we do not understand: is the server older than MySQL 5.6 or MariaDB 10, or much newer?")
-        })
+        })?;
+        let (text, sum) = event.split_at(event.len() - CHECKSUM);
+        if (format.checksums || in_file) && crc32fast::hash(text).to_le_bytes() != sum {
+            return Err(self.damaged("the format description does not match its CRC32"));
+        }
+        Ok(format)
     }
 
     fn ended(&mut self, event: &Event) -> Result<(), MysqlError> {
@@ -286,75 +288,6 @@ impl Events {
             in_group: self.groups.is_open(),
         }));
         Ok(())
-    }
-
-    fn made_up(&mut self, event: &Event) -> Result<(), MysqlError> {
-        match event.header.kind {
-            ROTATE => self.other_file(&event.kept),
-            FORMAT_DESCRIPTION => {
-                self.checksums = Some(self.format(&event.kept)?.checksums);
-                Ok(())
-            }
-            HEARTBEAT => {
-                let body = self.body_of_made_up(&event.kept)?;
-                let file = meaning::file_name(body)
-                    .ok_or_else(|| self.damaged("a heartbeat that names no file"))?;
-                let position = u64::from(event.header.end);
-                self.ready.push_back(Captured::Heartbeat { file, position });
-                Ok(())
-            }
-            HEARTBEAT_V2 => {
-                let body = self.body_of_made_up(&event.kept)?;
-                let (file, position) = meaning::heartbeat(body)
-                    .ok_or_else(|| self.damaged("a heartbeat that names no position"))?;
-                self.ready.push_back(Captured::Heartbeat { file, position });
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The server says which file it sends from now on, before its format description tells
-    /// whether there are checksums. But the name is known: we asked for the first, and the last
-    /// event of each file names the next, unless its server crashed.
-    fn other_file(&mut self, event: &[u8]) -> Result<(), MysqlError> {
-        let wrong =
-            |events: &Self| events.damaged("the server goes on with a file that it cannot name");
-        let candidates = [event.len(), event.len().saturating_sub(CHECKSUM)];
-        let mut named = candidates.iter().filter_map(|&end| {
-            let (offset, name) = meaning::rotation(event.get(HEADER..end)?)?;
-            Some((offset, name))
-        });
-        let (offset, name) = if self.unconfirmed {
-            named.find(|(offset, name)| *name == self.file && *offset == self.offset)
-        } else if let Some(next) = &self.next {
-            named.find(|(offset, name)| name == next && *offset == 4)
-        } else {
-            let body = self.body_of_made_up(event)?;
-            meaning::rotation(body)
-        }
-        .ok_or_else(|| wrong(self))?;
-        self.unconfirmed = false;
-        self.next = None;
-        self.offset = offset;
-        self.ready.push_back(Captured::File { name: name.clone(), offset });
-        self.file = name;
-        Ok(())
-    }
-
-    /// What stands between header and checksum. A made-up event has one when the events of the
-    /// file have, or when replicas are promised some; so one that matches is one.
-    fn body_of_made_up<'a>(&self, event: &'a [u8]) -> Result<&'a [u8], MysqlError> {
-        let (text, sum) = event.split_at(event.len().saturating_sub(CHECKSUM));
-        if text.len() >= HEADER && crc32fast::hash(text).to_le_bytes() == sum {
-            return Ok(&text[HEADER..]);
-        }
-        if self.checksums == Some(true) {
-            return Err(
-                self.damaged("what the server said between two events does not match its CRC32")
-            );
-        }
-        Ok(&event[HEADER..])
     }
 }
 
