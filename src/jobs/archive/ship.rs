@@ -100,6 +100,7 @@ impl Shipper {
         rpo: Duration,
     ) -> Result<Self, PipelineError> {
         let owner = writer.state().owner.clone().ok_or(PipelineError::Worker)?;
+        status.durable(writer.state(), writer.written(), true);
         Ok(Self {
             writer,
             status,
