@@ -8,7 +8,6 @@ mod load;
 #[expect(dead_code, reason = "shared by test programs; none uses all of it")]
 #[path = "support/mariadb.rs"]
 mod mariadb;
-#[expect(dead_code, reason = "shared by test programs; none uses all of it")]
 #[path = "support/mysql9.rs"]
 mod mysql9;
 #[expect(dead_code, reason = "shared by test programs; none uses all of it")]

@@ -3,12 +3,16 @@
 //! repeats a run.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "../end_to_end/chance.rs"]
+mod chance;
 #[path = "../end_to_end/children.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod children;
 #[path = "../end_to_end/home.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod home;
+#[path = "../support/keyring.rs"]
+mod keyring;
 #[path = "../support/load.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod load;
@@ -23,8 +27,17 @@ mod mysql9;
 #[path = "../support/tools.rs"]
 mod tools;
 
+mod address;
+mod archiver;
 mod capture;
+mod failovers;
+mod node;
 mod outage;
+mod pair;
 mod reassembled;
+mod renewal;
 mod second_reader;
+mod strangers;
+mod tokens;
+mod walk;
 mod weight;

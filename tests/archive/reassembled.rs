@@ -15,7 +15,7 @@ use crate::home::Home;
 
 /// Takes bytes.
 #[derive(Default)]
-struct Taken(Vec<u8>);
+pub(crate) struct Taken(pub(crate) Vec<u8>);
 
 impl Accept for Taken {
     fn accept(&mut self, plain: &[u8]) -> Result<(), PipelineError> {

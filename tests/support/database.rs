@@ -48,17 +48,9 @@ impl<K: Kind> Database<K> {
 
     /// By a program of the same version.
     pub(crate) fn start_by(program: &Path, extra: &[&str]) -> Self {
-        let said = run(Command::new(K::program()).arg("--version"));
-        let pristine = template(&format!("{}-{}", K::NAME, K::version(&said)), K::make);
         let dir = short_dir();
-        run(Command::new("cp").arg("-a").arg(&pristine).arg(dir.path().join("data")));
-        let init = dir.path().join("init.sql");
-        let sql = format!(
-            "SET sql_log_bin=0;\nALTER USER root@localhost IDENTIFIED BY '{PASSWORD}';\n\
-             {} root@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n",
-            K::CREATE_USER
-        );
-        std::fs::write(&init, sql).unwrap();
+        run(Command::new("cp").arg("-a").arg(Self::pristine()).arg(dir.path().join("data")));
+        let init = Self::init_file(dir.path());
         let (socket, port) = (dir.path().join("s"), free_port());
         let mut command = Command::new(program);
         command
@@ -74,6 +66,24 @@ impl<K: Kind> Database<K> {
         let log = dir.path().join(format!("{}.log", K::NAME));
         wait_until(K::NAME, Duration::from_secs(90), || ready(&log));
         Self { _daemon: daemon, dir, socket, port, kind: PhantomData }
+    }
+
+    /// A data directory in which nothing is, to be copied.
+    pub(crate) fn pristine() -> PathBuf {
+        let said = run(Command::new(K::program()).arg("--version"));
+        template(&format!("{}-{}", K::NAME, K::version(&said)), K::make)
+    }
+
+    /// Statements for the server's start: root gets its password.
+    pub(crate) fn init_file(dir: &Path) -> PathBuf {
+        let init = dir.join("init.sql");
+        let sql = format!(
+            "SET sql_log_bin=0;\nALTER USER root@localhost IDENTIFIED BY '{PASSWORD}';\n\
+             {} root@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;\n",
+            K::CREATE_USER
+        );
+        std::fs::write(&init, sql).unwrap();
+        init
     }
 
     /// As root, through the socket.

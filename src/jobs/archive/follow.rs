@@ -6,7 +6,7 @@ use super::{BEAT, purge, session::Session, source, status::Condition};
 use crate::{
     format::EpochReason,
     jobs::JobError,
-    model::{BinlogName, BinlogPosition, Timestamp},
+    model::{BinlogName, BinlogPosition},
     mysql::{
         MysqlError, Server,
         replication::{Captured, Dump, DumpRequest},
@@ -148,7 +148,7 @@ async fn beat(
     server: &mut Server,
     guard: &mut purge::Guard,
 ) -> Result<Option<End>, JobError> {
-    if session.is_renewal_due() && session.ship.is_between_groups() {
+    if session.ship.is_between_groups() && session.renew().await? {
         return Ok(Some(End::Again(EpochReason::Renewal)));
     }
     // A Service that points to another server by now does not end the connection to the old one.
@@ -182,13 +182,19 @@ async fn look_around(session: &mut Session<'_>, server: &mut Server) -> Result<(
         }
         _ => 0,
     };
+    // By the server's own positions, so that no clock can be wrong.
+    let last = std::mem::replace(&mut session.end, end.clone());
+    let is_behind = match (&durable, &last) {
+        (Some(durable), Some(last)) => is_before(durable, last),
+        (None, last) => last.is_some(),
+        (_, None) => behind > 0,
+    };
     let status = &session.request.status;
-    status.lag_bytes(behind);
+    status.lag(behind, is_behind);
     let now = status.read();
-    let fresh = session.request.rpo * 2 + Duration::from_secs(2);
     let condition = if !writable {
         Condition::SourceDown
-    } else if now.lag_seconds(Timestamp::now()) > fresh.as_secs_f64() {
+    } else if is_behind {
         Condition::Lagging
     } else if now.gaps > 0 {
         Condition::Gapped

@@ -34,6 +34,9 @@ use crate::{
 /// How often an owner that has nothing to say says so.
 const BEAT: Duration = Duration::from_secs(10);
 
+/// After how long a run and its DEK are renewed, unless tests are in a hurry.
+pub const RENEW_AFTER: Duration = Duration::from_hours(24);
+
 /// What to archive, and how.
 #[derive(Debug)]
 pub struct Request {
@@ -55,6 +58,8 @@ pub struct Request {
     pub takeover: bool,
     /// Go on with a server that does not continue the archive.
     pub new_history: bool,
+    /// After how long the run and its DEK are renewed.
+    pub renew_after: Duration,
     /// Remove logs from the server that are durable and at least this old.
     pub purge_archived: Option<Duration>,
     /// Told to whoever asks.
@@ -104,7 +109,8 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
     let mut log = tip(&request.repository).await?;
     let mut takeover = request.takeover;
     let mut new_history = request.new_history;
-    let mut run: Option<Arc<Run>> = None;
+    let mut run: Option<(Arc<Run>, session::Renewal)> = None;
+    let mut renewed: Option<Run> = None;
     let mut again: Option<(EpochReason, Server)> = None;
     loop {
         let (reason, mut server) = match again.take() {
@@ -126,12 +132,13 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             start => start,
         };
         new_history = false;
-        let owner = match (&run, reason) {
-            // The same process goes on; a DEK serves for a day.
-            (Some(run), EpochReason::Server) => Arc::clone(run),
-            _ => Arc::new(begin(&request).await?),
+        // The same process goes on with its run, unless that is to be renewed.
+        let kept = run.take().filter(|_| reason == EpochReason::Server);
+        let (owner, renewal) = match (renewed.take(), kept) {
+            (Some(fresh), _) => (Arc::new(fresh), session::Renewal::new(&request)),
+            (None, Some((run, renewal))) => (run, renewal),
+            (None, None) => (Arc::new(begin(&request).await?), session::Renewal::new(&request)),
         };
-        run = Some(Arc::clone(&owner));
         let history = match (&log.owner, &parent) {
             (Some(owner), None) => owner.history,
             _ => HistoryId::from_bytes(crypto::random().map_err(PipelineError::from)?),
@@ -144,7 +151,7 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             resumes: (start == Start::Resume).then(|| log.durable()).flatten(),
         };
         let switched = log.owner.as_ref().is_some_and(|o| o.server.name != seen.server.name);
-        let writer = match LogWriter::claim(owner, log, claim).await {
+        let writer = match LogWriter::claim(Arc::clone(&owner), log, claim).await {
             Ok(writer) => writer,
             Err((PipelineError::Fenced { .. }, state)) => {
                 // Somebody else was quicker: stand by.
@@ -154,13 +161,15 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             Err((error, _)) => return Err(error.into()),
         };
         tracing::info!(epoch = writer.epoch(), ?reason, server = %seen.server.name, "claimed the log");
-        match session::run(&request, writer, server, start, switched).await? {
+        match session::run(&request, writer, server, start, switched, renewal).await? {
             session::Ended::Done { log, status } => {
                 return Ok(archived(&request, &log, status));
             }
-            session::Ended::Again { log: state, reason, server } => {
+            session::Ended::Again { log: state, reason, server, mut renewal } => {
                 log = state;
                 again = Some((reason, server));
+                renewed = renewal.run.take();
+                run = Some((owner, renewal));
             }
         }
     }

@@ -101,7 +101,7 @@ pub(super) fn start(log: &LogState, seen: &Seen) -> Start {
             return refuse(Why::Stranger, &lost.text);
         }
         if same || reuses(&lost.text, &seen.server) {
-            let reset = strange || (begins_anew && !is_listed(log, seen));
+            let reset = same && (strange || (begins_anew && !is_listed(log, seen)));
             return refuse(if reset { Why::Reset } else { Why::Crashed }, &lost.text);
         }
     }
@@ -178,3 +178,7 @@ fn shortened(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -115,7 +115,7 @@ impl Guard {
             heartbeat: Duration::from_secs(5),
             until_end: true,
         };
-        let mut dump = Dump::start(connect, &request).await?;
+        let mut dump = Dump::look(connect, &request).await?;
         loop {
             match dump.next().await? {
                 Captured::End(end) => {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    BEAT, Request, claim,
+    BEAT, Request, begin, claim,
     follow::{self, End},
     plan::{self, Start},
     refused,
@@ -18,15 +18,18 @@ use crate::{
     model::{BinlogPosition, Flavor},
     mysql::{MysqlError, Server},
     pipeline::{
-        PipelineError,
+        PipelineError, Run,
         log::{LogState, LogWriter},
     },
     store::StoreErrorKind,
 };
 
-/// A DEK is renewed after this long, or after this many bytes.
-const RENEW_AGE: Duration = Duration::from_hours(24);
+/// A DEK is renewed after this many bytes, however young it is.
 const RENEW_BYTES: u64 = 1 << 40;
+/// While the KMS is down the old DEK serves this many times its age.
+const GRACE: u32 = 3;
+/// How often a renewal is tried.
+const RENEW_AGAIN: Duration = Duration::from_mins(5);
 /// The longest pause before the server or the store is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
@@ -35,7 +38,24 @@ pub(super) enum Ended {
     /// The job is done.
     Done { log: LogState, status: &'static str },
     /// Another epoch is to be claimed by the same process.
-    Again { log: LogState, reason: EpochReason, server: Server },
+    Again { log: LogState, reason: EpochReason, server: Server, renewal: Renewal },
+}
+
+/// When the DEK is renewed, and the run that does it.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    began: Instant,
+    bytes: u64,
+    tried: Option<Instant>,
+    pub(super) run: Option<Run>,
+}
+
+impl Renewal {
+    /// For a run that begins now.
+    pub(super) fn new(request: &Request) -> Self {
+        let bytes = request.status.read().captured_bytes;
+        Self { began: Instant::now(), bytes, tried: None, run: None }
+    }
 }
 
 /// What a session carries from connection to connection.
@@ -44,7 +64,9 @@ pub(super) struct Session<'a> {
     pub(super) ship: Shipper,
     /// Where `--until-current` ends.
     pub(super) target: Option<BinlogPosition>,
-    pub(super) began: Instant,
+    /// Where the server's log ended at the last look.
+    pub(super) end: Option<BinlogPosition>,
+    pub(super) renewal: Renewal,
     /// How long captured bytes waited, when the store was last down.
     pause: Duration,
 }
@@ -55,17 +77,25 @@ pub(super) async fn run(
     mut server: Server,
     start: Start,
     switched: bool,
+    renewal: Renewal,
 ) -> Result<Ended, JobError> {
     let target = if request.until_current { server.current_position().await?.0 } else { None };
     let ship = Shipper::new(writer, request.status.clone(), request.rpo)?;
-    let began = Instant::now();
-    let mut session = Session { request, ship, target, began, pause: Duration::ZERO };
+    let mut session = Session { request, ship, target, end: None, renewal, pause: Duration::ZERO };
     let outcome = session.own(server, start, switched).await;
     match outcome {
         Ok(Outcome::Done(status)) => {
             session.ship.finish().await?;
             session.release().await?;
             request.status.condition(Condition::Stopped);
+            let latency = request.status.read().latency;
+            tracing::info!(
+                transactions = latency.count(),
+                p50_seconds = latency.quantile(0.5),
+                p99_seconds = latency.quantile(0.99),
+                max_seconds = latency.quantile(1.0),
+                "from commit to durable, in this process"
+            );
             let log = session.ship.writer.into_state();
             if status == "stopped" {
                 return Err(stopped(&log));
@@ -76,7 +106,7 @@ pub(super) async fn run(
             session.ship.finish().await?;
             session.ship.promote().await?;
             let log = session.ship.writer.into_state();
-            Ok(Ended::Again { log, reason, server })
+            Ok(Ended::Again { log, reason, server, renewal: session.renewal })
         }
         Err(error) => {
             if let JobError::Pipeline(PipelineError::Fenced { .. }) = error {
@@ -314,10 +344,32 @@ impl Session<'_> {
         self.beat(None, true).await
     }
 
-    /// Whether the DEK has served long enough.
-    pub(super) fn is_renewal_due(&self) -> bool {
-        self.began.elapsed() >= RENEW_AGE
-            || self.request.status.read().captured_bytes >= RENEW_BYTES
+    /// Begins a new run with a new DEK when the old one has served long enough; true when there is
+    /// one. While the KMS is down the old one goes on for a while, and an alarm is given.
+    pub(super) async fn renew(&mut self) -> Result<bool, JobError> {
+        let age = self.renewal.began.elapsed();
+        let sealed = self.request.status.read().captured_bytes - self.renewal.bytes;
+        let recently = self.renewal.tried.is_some_and(|at| at.elapsed() < RENEW_AGAIN);
+        if (age < self.request.renew_after && sealed < RENEW_BYTES) || recently {
+            return Ok(false);
+        }
+        self.renewal.tried = Some(Instant::now());
+        match begin(self.request).await {
+            Ok(run) => {
+                self.renewal.run = Some(run);
+                Ok(true)
+            }
+            Err(error) if age < self.request.renew_after * GRACE => {
+                self.request.status.error("renewal");
+                tracing::error!(
+                    %error,
+                    age_hours = age.as_secs() / 3600,
+                    "the DEK cannot be renewed; the old one serves for three days at most"
+                );
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -76,13 +76,28 @@ impl Dump {
         options: &ConnectOptions,
         request: &DumpRequest,
     ) -> Result<Self, MysqlError> {
+        Self::start_as(ReplicaIdentity::of_this_process()?, options, request).await
+    }
+
+    /// The same under an identity of its own: a short look that leaves this process's dump alone.
+    ///
+    /// # Errors
+    /// As [`Dump::start`].
+    pub async fn look(options: &ConnectOptions, request: &DumpRequest) -> Result<Self, MysqlError> {
+        Self::start_as(&ReplicaIdentity::random()?, options, request).await
+    }
+
+    async fn start_as(
+        identity: &ReplicaIdentity,
+        options: &ConnectOptions,
+        request: &DumpRequest,
+    ) -> Result<Self, MysqlError> {
         let Some(offset) = u32::try_from(request.offset).ok().filter(|&offset| offset >= 4) else {
             let what =
                 format!("reading the binary log {} from byte {}", request.file, request.offset);
             let why = "the protocol knows offsets from 4 to 4,294,967,295 only: begin at an earlier event and pass over what is not wanted";
             return Err(MysqlError::unsupported(what, why));
         };
-        let identity = ReplicaIdentity::of_this_process()?;
         let (link, transport) = handshake::open(options).await?;
         let mut dump = Self {
             link,
