@@ -11,6 +11,14 @@ mod bad;
 mod forge;
 #[path = "vectors/frames.rs"]
 mod frames;
+#[path = "vectors/log_bad.rs"]
+mod log_bad;
+#[path = "vectors/log_good.rs"]
+mod log_good;
+#[path = "vectors/log_script.rs"]
+mod log_script;
+#[path = "vectors/logs.rs"]
+mod logs;
 #[path = "vectors/records.rs"]
 mod records;
 #[path = "vectors/repositories.rs"]
@@ -45,6 +53,7 @@ impl Kind {
         }
     }
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     fn is_volume(&self) -> bool {
         *self == Self::Volume
     }
@@ -172,6 +181,7 @@ async fn write_vectors() {
         }
     }
     records::write().await;
+    logs::write().await;
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ async fn agree(socket: &Path) {
     let mut theirs: BTreeMap<(String, String), String> = BTreeMap::new();
     let mut closed = 0;
     for line in said.lines().filter(|line| line.ends_with(" closed") || line.ends_with(" open")) {
-        let [sha256, server, file, _, state] = line.split(' ').collect::<Vec<_>>()[..] else {
+        let [sha256, name, file, _, state] = line.split(' ').collect::<Vec<_>>()[..] else {
             panic!("{line}");
         };
         if state == "closed" {
@@ -81,7 +81,7 @@ async fn agree(socket: &Path) {
             let served = fs::read(folder.join(file)).unwrap();
             assert_eq!(hex::encode(Sha256::digest(served)), sha256, "{file}");
         }
-        theirs.insert((server.to_owned(), file.to_owned()), sha256.to_owned());
+        theirs.insert((name.to_owned(), file.to_owned()), sha256.to_owned());
     }
     println!("{said}");
     assert!(closed >= 2, "{said}");

@@ -366,12 +366,17 @@ class Log:
             state.frontier, state.last_checkpoint = Gtids(entry["frontier"]), digest
             state.committed_until, state.quiet_until = entry.get("committed_until"), entry.get("quiet_until")
             for file in entry["files"]:
-                tails = []
+                tails, covered = [], file["segmented"]
                 for first, last in file["tails"]:
                     for tail in range(first, last + 1):
                         record, _, _ = self.read(tail)
                         need(record["entry"]["kind"] == "tail", f"log/{tail:020}: it is no tail")
-                        tails.append((tail, record["entry"]["range"], record["entry"]["sealed"]["bytes"]))
+                        r = record["entry"]["range"]
+                        need(file_of(r) == file_of(file) and r["start"] <= covered < r["end"],
+                             f"{name}: tail {tail} does not go on where {file['file']} ends")
+                        covered = r["end"]
+                        tails.append((tail, r, record["entry"]["sealed"]["bytes"]))
+                need(covered == file["durable"], f"{name}: the tails of {file['file']} end elsewhere than it says")
                 state.files.append(file | {"tails": tails})
             state.all_segments, state.all_notes = segments, notes
         return self.go_on(state)

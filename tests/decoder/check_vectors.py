@@ -4,11 +4,15 @@ import base64
 import hashlib
 import io
 import json
+import os
 import pathlib
 import sys
 import tempfile
 
+import zstandard
+
 import backstay_decode as decoder
+import backstay_log
 
 VECTORS = pathlib.Path(__file__).resolve().parent.parent / "vectors"
 
@@ -46,9 +50,7 @@ def check_repository(example):
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
         for name, raw in example["objects"].items():
-            path = root / "repo" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(base64.b64decode(raw))
+            put(root / "repo" / name, raw)
         signer = {"id": "signer", "algorithm": "ed25519", "public": example["signer"]}
         (root / "trust").write_text(json.dumps({"backstay_trust": 1, "signers": [signer]}))
         (root / "kek").write_text(json.dumps(example["kek"]))
@@ -70,9 +72,61 @@ def check_repository(example):
             assert out.stat().st_size == manifest["bytes_read"]
 
 
+BASES = {}
+
+
+def put(path, raw):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(base64.b64decode(raw))
+
+
+def base(name):
+    """A base, and the folder in which it lies: examples link to what they do not change."""
+    if name not in BASES:
+        raw = (VECTORS / "logs" / f"base-{name}.json.zst").read_bytes()
+        common, folder = json.loads(zstandard.ZstdDecompressor().decompress(raw)), tempfile.TemporaryDirectory()
+        for key, raw in common["objects"].items():
+            put(pathlib.Path(folder.name) / key, raw)
+        BASES[name] = common, folder
+    return BASES[name]
+
+
+def check_log(example):
+    """A repository with a log: the head, by both ways to read it, and every copy of every file."""
+    common, lies = base(example["base"])
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        for key in {key.rpartition("/")[0] for key in common["objects"]}:
+            (root / "repo" / key).mkdir(parents=True, exist_ok=True)
+        for key in common["objects"].keys() - example["changes"].keys():
+            if "/log/" not in key or int(key.rsplit("/", 1)[1]) <= example.get("up_to", 1 << 64):
+                os.link(f"{lies.name}/{key}", root / "repo" / key)
+        for key, raw in example["changes"].items():
+            if raw is not None:
+                put(root / "repo" / key, raw)
+        signer = {"id": "signer", "algorithm": "ed25519", "public": common["signer"]}
+        (root / "trust").write_text(json.dumps({"backstay_trust": 1, "signers": [signer]}))
+        (root / "kek").write_text(json.dumps(common["kek"]))
+        (root / "kek").chmod(0o600)
+
+        log = backstay_log.Log(decoder.Repository(root / "repo", "prod", root / "trust"))
+        for way in "check", "tip":
+            state, error = outcome(log.all if way == "check" else log.tip)
+            found = {"error": error} if error else {"head": f"{state.number}:{state.digest}"}
+            assert found.keys() == example[way].keys(), f"{way}: expected {example[way]}, found {found}"
+            assert error or found == example[way], f"{way}: expected {example[way]}, found {found}"
+        if state:
+            copies, error = outcome(lambda: log.copies(state, decoder.Kek(root / "kek")))
+        if error:
+            assert "error" in example["copies"], f"copies: expected {example['copies']}, found {error}"
+            return
+        found = [["{server}/{file}".format(**c["range"]), hashlib.sha256(c["bytes"]).hexdigest(), c["closed"]] for c in copies]
+        assert {"files": found} == example["copies"], f"copies: expected {example['copies']}, found {found}"
+
+
 def main():
     failed = checked = 0
-    for folder, check in ("objects", check_object), ("repositories", check_repository):
+    for folder, check in ("objects", check_object), ("repositories", check_repository), ("logs", check_log):
         for path in sorted((VECTORS / folder).glob("*.json")):
             checked += 1
             try:

@@ -41,7 +41,7 @@ fn run_key() -> RunKey {
 }
 
 /// A record, changed as JSON by `edit`, signed by `key`.
-fn signed<P: Payload>(
+pub(crate) fn signed<P: Payload>(
     document: &P,
     key: &RunKey,
     edit: impl FnOnce(&mut serde_json::Value),
@@ -60,7 +60,7 @@ fn hash(bytes: &[u8]) -> Sha256Digest {
     Sha256Digest(Sha256::digest(bytes).into())
 }
 
-fn run_record(id: RunId, dek: DekId, key: &RunKey) -> RunRecord {
+pub(crate) fn run_record(id: RunId, dek: DekId, key: &RunKey) -> RunRecord {
     RunRecord {
         version: 1,
         run_id: id,

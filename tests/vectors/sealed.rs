@@ -1,6 +1,10 @@
 //! Tails and segments: what tells them from volumes, and the padding of tails.
 
-use backstay::format::{Compression, ObjectHeader, ObjectKind};
+use backstay::format::{
+    Compression::{self, Zstd, ZstdPadded},
+    ObjectHeader,
+    ObjectKind::{self, BackupVolume, LogSegment, LogTail},
+};
 
 use super::{Case, Kind, bad::admitted};
 use crate::forge::{self, CHUNK, DEK, Object, Piece, pieces, plaintext};
@@ -10,11 +14,11 @@ fn header(kind: ObjectKind, compression: Compression, sequence: u64) -> ObjectHe
 }
 
 fn tail() -> ObjectHeader {
-    header(ObjectKind::LogTail, Compression::ZstdPadded, 0)
+    header(LogTail, ZstdPadded, 0)
 }
 
 fn segment() -> ObjectHeader {
-    header(ObjectKind::LogSegment, Compression::Zstd, 0)
+    header(LogSegment, Zstd, 0)
 }
 
 /// A skippable frame of zeros (RFC 8878, section 3.1.2).
@@ -33,8 +37,12 @@ fn to_padme(length: usize) -> u32 {
 }
 
 fn sealed(header: &ObjectHeader, pieces: &[Piece]) -> Object {
+    sealed_by(header, DEK, pieces)
+}
+
+fn sealed_by(header: &ObjectHeader, dek: [u8; 32], pieces: &[Piece]) -> Object {
     let last = pieces.len() - 1;
-    Object::of(&header.encode(), &header.salt, DEK, pieces, |n| n == last, |_| {})
+    Object::of(&header.encode(), &header.salt, dek, pieces, |n| n == last, |_| {})
 }
 
 /// Pieces with something behind the frame of one of them.
@@ -45,10 +53,10 @@ fn behind(plain: &[u8], which: usize, more: &[u8]) -> Vec<Piece> {
 }
 
 /// A tail as it is written.
-pub(crate) fn padded(header: &ObjectHeader, plain: &[u8]) -> Object {
+pub(crate) fn padded(header: &ObjectHeader, dek: [u8; 32], plain: &[u8]) -> Object {
     let last = pieces(plain).len() - 1;
-    let bare = sealed(header, &behind(plain, last, &padding(0))).bytes().len();
-    let object = sealed(header, &behind(plain, last, &padding(to_padme(bare))));
+    let bare = sealed_by(header, dek, &behind(plain, last, &padding(0))).bytes().len();
+    let object = sealed_by(header, dek, &behind(plain, last, &padding(to_padme(bare))));
     assert_eq!(to_padme(object.bytes().len()), 0);
     object
 }
@@ -60,12 +68,12 @@ fn case(name: &str, why: &'static str, kind: Kind, object: &Object) -> Case {
 pub(crate) fn good() -> Vec<Case> {
     let text = plaintext(4 * CHUNK);
     let tails = [
-        ("good-tail", "shorter than a chunk", padded(&tail(), &text[..700])),
-        ("good-tail-full-chunk", "exactly a chunk", padded(&tail(), &text[..CHUNK])),
+        ("good-tail", "shorter than a chunk", padded(&tail(), DEK, &text[..700])),
+        ("good-tail-full-chunk", "exactly a chunk", padded(&tail(), DEK, &text[..CHUNK])),
         (
             "good-tail-several-chunks",
             "three chunks; only the last is padded",
-            padded(&tail(), &text[..2 * CHUNK + 77]),
+            padded(&tail(), DEK, &text[..2 * CHUNK + 77]),
         ),
         (
             "good-tail-empty-padding",
@@ -103,6 +111,10 @@ fn longest(plain: &[u8]) -> u32 {
 }
 
 pub(crate) fn bad() -> Vec<Case> {
+    [paddings(), belongings()].concat()
+}
+
+fn paddings() -> Vec<Case> {
     let text = plaintext(2 * CHUNK + 77);
     let short = &text[..700];
     let with = |more: &[u8]| sealed(&tail(), &behind(short, 0, more));
@@ -118,7 +130,7 @@ pub(crate) fn bad() -> Vec<Case> {
     first[0].frame = [padding(9), first[0].frame.clone()].concat();
     let mut early = behind(&text, 2, &padding(9));
     early[0].frame.extend_from_slice(&padding(0));
-    let paddings = [
+    let cases = [
         ("tail-padding-missing", "nothing behind the last frame", with(&[])),
         ("tail-padding-magic", "a skippable frame of another number", with(&foreign)),
         ("tail-padding-nonzero", "a byte of it is 1", with(&ones)),
@@ -139,12 +151,15 @@ pub(crate) fn bad() -> Vec<Case> {
             with(&padding(longest(short) + 1)),
         ),
     ];
+    let of =
+        |(name, why, object): (&str, &'static str, Object)| case(name, why, Kind::Tail, &object);
+    cases.into_iter().map(of).collect()
+}
+
+fn belongings() -> Vec<Case> {
+    let short = &plaintext(700)[..];
     let plain = |kind, compression| header(kind, compression, 0);
-    use {
-        Compression::{Zstd, ZstdPadded},
-        ObjectKind::{BackupVolume, LogSegment, LogTail},
-    };
-    let belongings = [
+    let cases = [
         (
             "tail-unpadded",
             "compression 1",
@@ -155,25 +170,25 @@ pub(crate) fn bad() -> Vec<Case> {
             "segment-padded",
             "compression 2",
             Kind::Segment,
-            padded(&plain(LogSegment, ZstdPadded), short),
+            padded(&plain(LogSegment, ZstdPadded), DEK, short),
         ),
         (
             "volume-padded",
             "compression 2",
             Kind::Volume,
-            padded(&plain(BackupVolume, ZstdPadded), short),
+            padded(&plain(BackupVolume, ZstdPadded), DEK, short),
         ),
         (
             "tail-for-segment",
             "the record says that it is a segment",
             Kind::Segment,
-            padded(&tail(), short),
+            padded(&tail(), DEK, short),
         ),
         (
             "tail-for-volume",
             "the record says that it is a volume",
             Kind::Volume,
-            padded(&tail(), short),
+            padded(&tail(), DEK, short),
         ),
         (
             "segment-for-tail",
@@ -197,19 +212,12 @@ pub(crate) fn bad() -> Vec<Case> {
             "tail-other-sequence",
             "rightly sealed as another one",
             Kind::Tail,
-            padded(&header(LogTail, ZstdPadded, 1), short),
+            padded(&header(LogTail, ZstdPadded, 1), DEK, short),
         ),
         ("tail-kind-4", "a kind that there is not", Kind::Tail, unknown(49, 4)),
         ("tail-compression-3", "a compression that there is not", Kind::Tail, unknown(11, 3)),
     ];
-    let mut cases: Vec<_> = paddings
-        .into_iter()
-        .map(|(name, why, object)| case(name, why, Kind::Tail, &object))
-        .collect();
-    cases.extend(
-        belongings.into_iter().map(|(name, why, kind, object)| case(name, why, kind, &object)),
-    );
-    cases
+    cases.into_iter().map(|(name, why, kind, object)| case(name, why, kind, &object)).collect()
 }
 
 /// A tail, rightly sealed under a header with a value that version 1 does not have.

@@ -179,7 +179,9 @@ async fn resume(repository: &Repository, found: &FoundRecord) -> Result<LogState
     let tails = stream::iter(numbers.map(|number| tail(repository, number, &sizes)));
     let tails = tails.buffered(PARALLEL).try_collect().await?;
     let head = ChainHead { number: found.record.number, sha256: found.sha256 };
-    Ok(LogState::resume(head, entry, owner, tails))
+    LogState::resume(head, entry, owner, tails).map_err(|why| {
+        PipelineError::integrity(layout::log(repository.cluster(), head.number), why)
+    })
 }
 
 /// The sizes of the records from `first` up to `last`.

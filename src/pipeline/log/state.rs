@@ -380,31 +380,50 @@ impl LogState {
 
     /// The state behind a checkpoint. `owner` is from its epoch record, `tails` are those that
     /// its files name.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When the tails are not the bytes between the end of the segments and the durable end.
     pub fn resume(
         head: ChainHead,
         checkpoint: &CheckpointEntry,
         owner: Owner,
         mut tails: Vec<TailRef>,
-    ) -> Self {
-        let files = checkpoint.files.iter().map(|open| {
+    ) -> Result<Self, String> {
+        let mut files = Vec::new();
+        for open in &checkpoint.files {
             let of = |tail: &TailRef| belongs(open, &tail.range);
-            let (mine, others) = std::mem::take(&mut tails).into_iter().partition(of);
+            let (mine, others): (Vec<_>, _) = std::mem::take(&mut tails).into_iter().partition(of);
             tails = others;
-            FileState { open: open.clone(), tails: mine }
-        });
-        Self {
+            let mut covered = open.segmented;
+            for TailRef { range, .. } in &mine {
+                if range.start > covered || range.end <= covered {
+                    break;
+                }
+                covered = range.end;
+            }
+            if covered != open.durable {
+                return Err(format!(
+                    "{} is durable up to {} in it, and its tails end at {covered}",
+                    open.file, open.durable
+                ));
+            }
+            files.push(FileState { open: open.clone(), tails: mine });
+        }
+        if let Some(stray) = tails.first() {
+            return Err(format!("none of its files has tail {}", stray.number));
+        }
+        Ok(Self {
             head,
             owner: Some(owner),
             frontier: checkpoint.frontier.clone(),
             committed_until: checkpoint.committed_until,
             quiet_until: checkpoint.quiet_until,
-            files: files.collect(),
+            files,
             segments: Vec::new(),
             notes: Vec::new(),
             released: false,
             checkpoint: head.sha256,
-        }
+        })
     }
 }
 

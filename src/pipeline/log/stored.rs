@@ -38,6 +38,9 @@ async fn believe(
     line: &[u8],
     size: u64,
 ) -> Result<FoundRecord, PipelineError> {
+    if line.len() as u64 > MAX_RECORD_BYTES {
+        return Err(PipelineError::integrity(object, "its envelope is longer than any may be"));
+    }
     let found = repository.believe::<LogRecord>(object, line).await?;
     if found.record.number != number {
         let why = format!("it is record {}", found.record.number);
