@@ -53,6 +53,7 @@ async fn dump_and_compare(options: &ConnectOptions, path: &Path) -> (Vec<Group>,
         offset: 4,
         heartbeat: Duration::from_secs(5),
         until_end: true,
+        beside: false,
     };
     let mut file = File::open(path).unwrap();
     let mut buffer = vec![0; 64 << 10];
@@ -165,6 +166,7 @@ async fn a_file_of_more_than_4_gib_is_captured_to_its_end() {
             offset: groups[0].end,
             heartbeat: Duration::from_secs(5),
             until_end: true,
+            beside: false,
         };
         let refused = Dump::start(&options, &request).await.unwrap_err();
         assert!(matches!(refused, MysqlError::Unsupported { .. }), "{refused}");

@@ -29,7 +29,8 @@ impl ReplicaIdentity {
         Ok(IDENTITY.get_or_init(|| fresh))
     }
 
-    fn random() -> Result<Self, MysqlError> {
+    /// A new one, for a dump beside the process's own.
+    pub(super) fn random() -> Result<Self, MysqlError> {
         let mut bytes = [0; 20];
         getrandom::fill(&mut bytes)
             .map_err(|e| MysqlError::unexpected("random bytes of the system", e.to_string()))?;
