@@ -1,10 +1,14 @@
 //! Every parser over mutations of good inputs, on the stable toolchain: none may panic.
 //!
-//! The same entry points, with the fuzzer's guidance, are in `fuzz/`.
+//! The same entry points, with the fuzzer's guidance, are in `fuzz/`; `./dev fuzz` runs them, from
+//! the good inputs that are written here when `BACKSTAY_FUZZ_CORPUS` names a folder.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "the fuzz targets are crates of their own")]
 mod targets;
+
+use std::{fs, path::PathBuf};
 
 use backstay::{
     crypto::keyfile::{KeyFile, KeyKind},
@@ -46,7 +50,18 @@ fn mutate(dice: &mut Dice, good: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Where the fuzzer begins.
+fn plant(target: &str, seeds: &[Vec<u8>]) {
+    let Some(corpus) = std::env::var_os("BACKSTAY_FUZZ_CORPUS") else { return };
+    let folder = PathBuf::from(corpus).join(target);
+    fs::create_dir_all(&folder).unwrap();
+    for (number, seed) in seeds.iter().enumerate() {
+        fs::write(folder.join(format!("seed-{number}")), seed).unwrap();
+    }
+}
+
 fn smoke(name: &str, target: fn(&[u8]), seeds: &[Vec<u8>]) {
+    plant(name, seeds);
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ u64::from(crc32fast::hash(name.as_bytes())));
     for seed in seeds {
         target(seed);
@@ -89,7 +104,7 @@ fn key_file() -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("kek");
     KeyFile::new(KeyKind::Symmetric, None, Some([7; 32])).write_new(&path).unwrap();
-    std::fs::read(path).unwrap()
+    fs::read(path).unwrap()
 }
 
 fn record() -> Vec<u8> {
@@ -119,7 +134,7 @@ fn header() -> ObjectHeader {
 
 #[test]
 fn headers() {
-    smoke("header", targets::object_header, &[header().encode().to_vec()]);
+    smoke("object_header", targets::object_header, &[header().encode().to_vec()]);
 }
 
 #[test]
@@ -136,12 +151,13 @@ fn records() {
 
 #[test]
 fn streams_are_validated() {
-    smoke("validator", targets::xbstream_validator, &[xbstream()]);
+    smoke("xbstream_validator", targets::xbstream_validator, &[xbstream()]);
 }
 
 #[test]
 fn streams_are_extracted() {
     let few = xbstream();
+    plant("xbstream_extractor", std::slice::from_ref(&few));
     let mut dice = Dice(7);
     for _ in 0..200 {
         targets::xbstream_extractor(&mutate(&mut dice, &few));
@@ -151,7 +167,7 @@ fn streams_are_extracted() {
 #[test]
 fn gtid_sets() {
     let mysql = b"3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:7:tag_1:9-12".to_vec();
-    smoke("gtid", targets::gtid_set, &[mysql, b"0-1-100,1-2-18446744073709551615".to_vec()]);
+    smoke("gtid_set", targets::gtid_set, &[mysql, b"0-1-100,1-2-18446744073709551615".to_vec()]);
 }
 
 #[test]
@@ -160,7 +176,7 @@ fn info_files() {
         b"backup_type = full-backuped\nfrom_lsn = 0\nto_lsn = 48217\nlast_lsn = 48217\n";
     let info = b"uuid = a\ntool_version = 8.0.35\nbinlog_pos = filename 'b.1', position '157', GTID of the last change '0-1-2'\n";
     smoke(
-        "info",
+        "info_files",
         targets::info_files,
         &[b"binlog.000002\t157\t0-1-2\n".to_vec(), checkpoints.to_vec(), info.to_vec()],
     );
@@ -168,5 +184,5 @@ fn info_files() {
 
 #[test]
 fn key_files() {
-    smoke("key file", targets::key_file, &[key_file()]);
+    smoke("key_file", targets::key_file, &[key_file()]);
 }

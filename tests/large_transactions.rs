@@ -8,7 +8,6 @@ mod load;
 #[expect(dead_code, reason = "shared by test programs; none uses all of it")]
 #[path = "support/mariadb.rs"]
 mod mariadb;
-#[expect(dead_code, reason = "shared by test programs; none uses all of it")]
 #[path = "support/mysql9.rs"]
 mod mysql9;
 #[expect(dead_code, reason = "shared by test programs; none uses all of it")]
@@ -53,7 +52,6 @@ async fn dump_and_compare(options: &ConnectOptions, path: &Path) -> (Vec<Group>,
         offset: 4,
         heartbeat: Duration::from_secs(5),
         until_end: true,
-        beside: false,
     };
     let mut file = File::open(path).unwrap();
     let mut buffer = vec![0; 64 << 10];
@@ -166,7 +164,6 @@ async fn a_file_of_more_than_4_gib_is_captured_to_its_end() {
             offset: groups[0].end,
             heartbeat: Duration::from_secs(5),
             until_end: true,
-            beside: false,
         };
         let refused = Dump::start(&options, &request).await.unwrap_err();
         assert!(matches!(refused, MysqlError::Unsupported { .. }), "{refused}");

@@ -11,7 +11,7 @@ use std::{
 
 use backstay::{
     crypto::Dek,
-    format::VolumeRecord,
+    format::{ObjectKind, VolumeRecord},
     pipeline::{
         Inspect, Level, Objects, OnBad, PipelineError, Progress, SealRequest, StoredObject,
         budget::{Budget, CHUNK_BYTES},
@@ -145,7 +145,7 @@ fn sample() -> (Vec<u8>, Vec<(Vec<u8>, VolumeRecord)>) {
 }
 
 fn check(plain: &[u8], volumes: &[(Vec<u8>, VolumeRecord)]) -> Result<(), TestCaseError> {
-    let (error, released) = RUNTIME.block_on(forge::read(volumes, DEK));
+    let (error, released) = RUNTIME.block_on(forge::read(ObjectKind::BackupVolume, volumes, DEK));
     prop_assert!(matches!(error, Some(PipelineError::Integrity { .. })), "{:?}", error);
     prop_assert!(plain.starts_with(&released), "wrong bytes were released");
     Ok(())

@@ -4,8 +4,8 @@
 use backstay::{
     crypto::keyfile::KeyFile,
     format::{
-        AuditRecord, ClusterRecord, Envelope, Index, KeyRecord, Manifest, ObjectHeader, Payload,
-        RunRecord, TRAILER_BYTES, Trailer,
+        AuditRecord, ClusterRecord, Compression, Envelope, Index, KeyRecord, Manifest,
+        ObjectHeader, Payload, RunRecord, TRAILER_BYTES, Trailer,
     },
     model::{Flavor, GtidSet},
     mysql::{
@@ -15,14 +15,14 @@ use backstay::{
 };
 
 /// What reads also writes itself.
-pub(crate) fn object_header(data: &[u8]) {
+pub fn object_header(data: &[u8]) {
     if let Ok(header) = ObjectHeader::decode(data) {
         assert_eq!(header.encode(), data[..header.encode().len()]);
     }
 }
 
 /// A trailer, a chunk size, an index. There is one way to write each.
-pub(crate) fn index(data: &[u8]) {
+pub fn index(data: &[u8]) {
     let Some((trailer, rest)) = data.split_first_chunk::<TRAILER_BYTES>() else { return };
     let Some((chunk, index)) = rest.split_first_chunk::<4>() else { return };
     let body = u64::from_be_bytes([
@@ -57,7 +57,7 @@ fn record<P: Payload>(data: &[u8]) {
 }
 
 /// Envelopes, and every record.
-pub(crate) fn records(data: &[u8]) {
+pub fn records(data: &[u8]) {
     record::<ClusterRecord>(data);
     record::<RunRecord>(data);
     record::<KeyRecord>(data);
@@ -70,7 +70,7 @@ fn dialect(byte: u8) -> Dialect {
 }
 
 /// The verdict must not depend on how the stream is cut into pieces.
-pub(crate) fn xbstream_validator(data: &[u8]) {
+pub fn xbstream_validator(data: &[u8]) {
     let Some((&first, stream)) = data.split_first() else { return };
     let judge = |piece: usize| {
         let mut validator = Validator::new(dialect(first));
@@ -85,7 +85,7 @@ pub(crate) fn xbstream_validator(data: &[u8]) {
 }
 
 /// Into a folder of its own; nothing may appear beside it.
-pub(crate) fn xbstream_extractor(data: &[u8]) {
+pub fn xbstream_extractor(data: &[u8]) {
     let Some((&first, stream)) = data.split_first() else { return };
     let Ok(outer) = tempfile::tempdir() else { return };
     let inner = outer.path().join("inner");
@@ -102,7 +102,7 @@ pub(crate) fn xbstream_extractor(data: &[u8]) {
 }
 
 /// What is read is written as it would be read again.
-pub(crate) fn gtid_set(data: &[u8]) {
+pub fn gtid_set(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     for flavor in [Flavor::Mysql, Flavor::Mariadb] {
         if let Ok(set) = GtidSet::parse(flavor, text) {
@@ -115,7 +115,7 @@ pub(crate) fn gtid_set(data: &[u8]) {
 }
 
 /// What the engines leave beside the data.
-pub(crate) fn info_files(data: &[u8]) {
+pub fn info_files(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     for flavor in [Flavor::Mysql, Flavor::Mariadb] {
         let _ = BinlogInfo::parse(flavor, text);
@@ -127,7 +127,7 @@ pub(crate) fn info_files(data: &[u8]) {
 }
 
 /// An error never tells what stands in the file.
-pub(crate) fn key_file(data: &[u8]) {
+pub fn key_file(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let _ = KeyFile::parse(text);
 }

@@ -228,6 +228,7 @@ async fn archive(
         until_current: args.until_current,
         takeover: args.takeover,
         new_history: args.new_history,
+        renew_after: jobs::archive::RENEW_AFTER,
         purge_archived: args.purge_archived,
         status: Arc::default(),
         progress: Arc::clone(progress),

@@ -246,7 +246,6 @@ async fn slow_replica(node: &Node, file: &str) -> Option<Dump> {
         offset: 4,
         heartbeat: Duration::from_secs(60),
         until_end: false,
-        beside: false,
     };
     let mut dump = Dump::start(&root(endpoint), &request).await.unwrap();
     while !matches!(dump.next().await.unwrap(), Captured::End(_)) {}

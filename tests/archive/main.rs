@@ -11,6 +11,8 @@ mod children;
 #[path = "../end_to_end/home.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod home;
+#[path = "../support/keyring.rs"]
+mod keyring;
 #[path = "../support/load.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod load;
@@ -35,6 +37,8 @@ mod outage;
 mod owners;
 mod pair;
 mod reassembled;
+mod renewal;
+mod second_reader;
 mod services;
 mod strangers;
 mod tokens;

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Read a Backstay repository without Backstay: written from docs/format.md alone.
+"""Read the backups of a Backstay repository without Backstay: written from docs/format.md alone.
+`backstay_log.py` beside it reads the archived binary logs.
 
 Needs Python 3.11 or later and the packages `cryptography` and `zstandard`. The repository is a local folder
 (copy a bucket first). Section numbers in comments are those of docs/format.md. Exit status: 0 good, 1 refused, 2 usage.
@@ -97,7 +98,7 @@ def parse_json(raw):
 POSITION = shaped(file=is_text, position=is_int)
 ENVELOPE = shaped(payloadType=is_text, payload=is_bytes, signatures=list_of(shaped(keyid=is_text, sig=is_bytes)))
 RECORDS = {
-    "run": shaped(version=is_int, run_id=is_id, cluster_uuid=is_id, role=among("backup"), public_key=is_digest,
+    "run": shaped(version=is_int, run_id=is_id, cluster_uuid=is_id, role=among("backup", "archive"), public_key=is_digest,
                   dek_id=is_id, started_at=is_instant, identity=shaped(host_opt=is_text, user_opt=is_text),
                   tool_version=is_text),
     "cluster": shaped(version=is_int, cluster_uuid=is_id, run_id=is_id, created_at=is_instant),
@@ -112,7 +113,7 @@ RECORDS = {
             "local", "tls-verified", "tls-unverified", "plain", "unknown") for x in ("database", "stream")}),
         server_opt=shaped(
             flavor=among("mysql", "mariadb"), version=is_text, server_uuid_opt=is_text, server_id=is_u32,
-            position_opt=POSITION, innodb_position_opt=POSITION, gtid_set_opt=is_text, gtid_exact_opt=is_bool,
+            position_opt=POSITION, innodb_position_opt=POSITION, innodb_at_least_opt=POSITION, gtid_set_opt=is_text, gtid_exact_opt=is_bool,
             is_replica_opt=is_bool, lower_case_table_names_opt=is_u8, page_size=is_u32, data_bytes=is_int,
             options_opt=texts),
         proof=among("exit", "verdict", "framing"), files=is_int, bytes_read=is_int, payload_bytes=is_int,
@@ -143,13 +144,14 @@ class Repository:
         self.signers = [(s["id"], unbase64(s["public"])) for s in document["signers"]]
         self.uuid = self.believe("cluster", "cluster.json")["cluster_uuid"]
 
-    def believe(self, kind, name, run_id=None):
-        """Read one record by the four steps of section 3."""
+    def believe(self, kind, name, run_id=None, raw=None):
+        """Read one record by the four steps of section 3; from `raw`, when its envelope was read already."""
         try:
-            path = self.root / name
-            need(path.is_file(), "it is missing")
-            need(path.stat().st_size <= 16 << 20, "it is larger than 16 MiB")
-            raw = path.read_bytes()
+            if raw is None:
+                path = self.root / name
+                need(path.is_file(), "it is missing")
+                need(path.stat().st_size <= 16 << 20, "it is larger than 16 MiB")
+                raw = path.read_bytes()
             envelope = parse_json(raw)
             ENVELOPE(envelope)
             fields = {k: envelope[k] for k in ("payloadType", "payload", "signatures")}
@@ -235,11 +237,13 @@ class Repository:
             except Refused as error:
                 print("passed over:", error, file=sys.stderr)
         name, newest = newest
-        need(self.run(first["run_id"])["dek_id"] == dek_id, f"keys/{dek_id}: generation 1 is not of the DEK's own run")
+        run = self.run(first["run_id"])
+        need(run["dek_id"] == dek_id, f"keys/{dek_id}: generation 1 is not of the DEK's own run")
         need(first["commitment"] == newest["commitment"], f"{name}: it commits to another key than generation 1")
         wrap = next((w for w in newest["wraps"] if w["kek"] == kek.name), None)
         need(wrap, f"{name}: no wrap for {kek.name}, only for {', '.join(w['kek'] for w in newest['wraps'])}")
-        dek = kek.unwrap(wrap, f"backstay:cluster={self.uuid}\nbackstay:dek={dek_id}\nbackstay:purpose=backup\n".encode())
+        context = f"backstay:cluster={self.uuid}\nbackstay:dek={dek_id}\nbackstay:purpose={run['role']}\n"
+        dek = kek.unwrap(wrap, context.encode())
         commitment = hkdf(dek, bytes.fromhex(dek_id), b"backstay/1 dek commitment", 32)
         need(hmac.compare_digest(commitment.hex(), newest["commitment"]), f"{name}: this is not the DEK it commits to")
         return dek
@@ -317,10 +321,38 @@ class Kek:
 
 
 # ---- 6: sealed objects ----
+def frame_length(frame, what):
+    """Bytes of the Zstandard frame that stands first (RFC 8878, section 3.1.1): its head and its blocks are gone through."""
+    need(frame[:4] == b"\x28\xb5\x2f\xfd" and len(frame) > 4, f"{what} is no Zstandard frame")
+    flags = frame[4]
+    single, checksum = flags >> 5 & 1, flags >> 2 & 1
+    at = 6 - single + (0, 1, 2, 4)[flags & 3] + (single, 2, 4, 8)[flags >> 6]
+    last = False
+    while not last:
+        need(at + 3 <= len(frame), f"{what} is cut")
+        block = int.from_bytes(frame[at:at + 3], "little")
+        last, kind = block & 1, block >> 1 & 3
+        need(kind < 3, f"{what}: a block of a type that there is not")
+        at += 3 + (1 if kind == 1 else block >> 3)
+    need(at + 4 * checksum <= len(frame), f"{what} is cut")
+    return at + 4 * checksum
+
+
+def unpad(frame, padded, what):
+    """Behind the frame: nothing, or in the last chunk of a tail one skippable frame of zeros."""
+    length = frame_length(frame, what)
+    frame, rest = frame[:length], frame[length:]
+    if padded:
+        need(len(rest) >= 8 and rest[:4] == b"\x50\x2a\x4d\x18" and int.from_bytes(rest[4:8], "little") == len(rest) - 8
+             and not any(rest[8:]), f"{what}: its padding is not as it has to be")
+    else:
+        need(not rest, f"{what}: something follows its frame")
+    return frame
+
+
 def inflate(frame, size, what):
     """One Zstandard frame of exactly `size` bytes and nothing else; nothing larger is ever allocated."""
     try:
-        need(frame[:4] == b"\x28\xb5\x2f\xfd", f"{what} is no Zstandard frame")
         parameters = zstandard.get_frame_parameters(frame)
         need(parameters.dict_id == 0 and parameters.content_size == size, f"{what}: its frame has another size")
         if size:
@@ -336,9 +368,15 @@ def inflate(frame, size, what):
         raise Refused(f"{what} does not inflate: {error}") from None
 
 
-def open_volume(file, size, manifest, number, volume, dek, what):
-    """Yield the plaintext of each chunk once it has passed every check; the SHA-256 is compared at the very end."""
-    need(size == volume["bytes"], f"{what}: it has {size} bytes, the manifest says {volume['bytes']}")
+VOLUME, TAIL, SEGMENT = 1, 2, 3
+
+
+def open_object(file, size, run, kind, described, dek, what):
+    """Yield the plaintext of each chunk once it has passed every check; the SHA-256 is compared at the very end.
+
+    `run` has the ids that must stand in the header, `described` what a signed record says of the object.
+    """
+    need(size == described["bytes"], f"{what}: it has {size} bytes, its record says {described['bytes']}")
     need(size >= 140 + 17 + 24 + 24, f"{what}: too short for a sealed object")
     sha = hashlib.sha256()
 
@@ -348,14 +386,16 @@ def open_volume(file, size, manifest, number, volume, dek, what):
         sha.update(got)
         return got
     header = take(108)
-    (magic, version, suite, compression, chunk_size, cluster, run, kind, reserved, sequence, dek_id, salt
+    (magic, version, suite, compression, chunk_size, cluster, its_run, its_kind, reserved, sequence, dek_id, salt
      ) = struct.unpack(">8sHBBI16s16sHHQ16s32s", header)
     need(magic == b"BACKSTAY", f"{what}: not a sealed object")
     need(version <= 1, f"{what}: version {version} is newer than this program reads")
-    need((version, suite, compression, kind, reserved) == (1, 1, 1, 1, 0), f"{what}: its header is damaged")
+    need((version, suite, reserved) == (1, 1, 0) and compression in (1, 2) and its_kind in (VOLUME, TAIL, SEGMENT),
+         f"{what}: its header is damaged")
     need(1024 <= chunk_size <= 16 << 20, f"{what}: its chunk size is out of bounds")
-    need((cluster.hex(), run.hex(), dek_id.hex(), sequence) ==
-         (*(manifest[k] for k in ("cluster_uuid", "run_id", "dek_id")), number),
+    padded = kind == TAIL
+    need((cluster.hex(), its_run.hex(), dek_id.hex(), its_kind, sequence, compression) ==
+         (*(run[k] for k in ("cluster_uuid", "run_id", "dek_id")), kind, described["sequence"], 1 + padded),
          f"{what}: it belongs elsewhere")
     keys = hkdf(dek, salt, b"backstay/1" + hashlib.sha256(header).digest(), 96)
     need(hmac.compare_digest(take(32), keys[64:]), f"{what}: sealed with another key, or its header was changed")
@@ -374,16 +414,18 @@ def open_volume(file, size, manifest, number, volume, dek, what):
     for i, (stored, plain) in enumerate(lengths):
         need(plain == chunk_size if i < chunks - 1 else (chunks > 1) <= plain <= chunk_size or plain == 0 == i,
              f"{what}: chunk {i} has a length out of bounds")
-        need(16 < stored <= chunk_size + chunk_size // 128 + 1024, f"{what}: chunk {i} is stored out of bounds")
-    need((chunks, sum(p for _, p in lengths)) == (volume["chunks"], volume["plain_bytes"]),
-         f"{what}: the manifest says other chunks or bytes")
+        most = chunk_size + chunk_size // 128 + 1024 + (chunk_size if padded and i == chunks - 1 else 0)
+        need(16 < stored <= most, f"{what}: chunk {i} is stored out of bounds")
+    need((chunks, sum(p for _, p in lengths)) == (described["chunks"], described["plain_bytes"]),
+         f"{what}: its record says other chunks or bytes")
     file.seek(140)
     for i, (stored, plain) in enumerate(lengths):
         nonce = bytes(7) + struct.pack(">IB", i, i == chunks - 1)
         frame = open_sealed(keys[:32], nonce, take(stored), None, f"{what}: chunk {i}")
+        frame = unpad(frame, padded and i == chunks - 1, f"{what}: chunk {i}")
         yield inflate(frame, plain, f"{what}: chunk {i}")
     need(take(index_length) == index and take(24) == trailer, f"{what}: changed while it was read")
-    need(sha.hexdigest() == volume["sha256"], f"{what}: its SHA-256 is not the manifest's: the run did not write this")
+    need(sha.hexdigest() == described["sha256"], f"{what}: its SHA-256 is not the one that was signed: the run did not write this")
 
 
 def open_backup(repository, manifest, dek):
@@ -393,7 +435,7 @@ def open_backup(repository, manifest, dek):
         path = repository.root / name
         need(path.is_file(), f"{name}: it is missing")
         with path.open("rb") as file:
-            yield from open_volume(file, os.fstat(file.fileno()).st_size, manifest, number, volume, dek, name)
+            yield from open_object(file, os.fstat(file.fileno()).st_size, manifest, VOLUME, volume, dek, name)
 
 
 # ---- 8: the plaintext, an xbstream ----

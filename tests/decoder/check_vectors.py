@@ -21,13 +21,15 @@ def outcome(job):
 
 
 def check_object(example):
-    """Volumes, with the DEK given: what is released before the first error is compared too."""
-    manifest = {"cluster_uuid": example["cluster"], "run_id": example["run"], "dek_id": example["dek_id"]}
+    """Volumes, tails or segments, with the DEK given: what is released before the first error is compared too."""
+    run = {"cluster_uuid": example["cluster"], "run_id": example["run"], "dek_id": example["dek_id"]}
+    kind = {"volume": decoder.VOLUME, "tail": decoder.TAIL, "segment": decoder.SEGMENT}[example.get("kind", "volume")]
     released = b""
     try:
         for number, volume in enumerate(example["volumes"]):
             raw = base64.b64decode(volume["object"])
-            opened = decoder.open_volume(io.BytesIO(raw), len(raw), manifest, number, volume["record"],
+            described = volume["record"] | {"sequence": number}
+            opened = decoder.open_object(io.BytesIO(raw), len(raw), run, kind, described,
                                          bytes.fromhex(example["dek"]), f"vol-{number:05}")
             for plain in opened:
                 released += plain

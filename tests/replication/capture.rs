@@ -12,7 +12,7 @@ pub(crate) const MAGIC: &[u8] = b"\xfebin";
 
 pub(crate) fn request(file: &str, offset: u64) -> DumpRequest {
     let heartbeat = Duration::from_secs(1);
-    DumpRequest { file: file.to_owned(), offset, heartbeat, until_end: true, beside: false }
+    DumpRequest { file: file.to_owned(), offset, heartbeat, until_end: true }
 }
 
 /// What a dump brought.

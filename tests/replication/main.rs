@@ -7,6 +7,8 @@ mod capture;
 mod encrypted;
 mod faults;
 mod groups;
+#[path = "../support/keyring.rs"]
+mod keyring;
 #[expect(dead_code, reason = "shared by test programs; none uses all of it")]
 #[path = "../support/load.rs"]
 mod load;

@@ -255,13 +255,7 @@ async fn nothing_is_lost_when_the_waiting_is_cancelled() {
         let endpoint = tcp("127.0.0.1", source.port());
         let options = user("archiver", "Secret-1", endpoint, TlsMode::Required);
         let heartbeat = Duration::from_secs(1);
-        let request = DumpRequest {
-            file: file.clone(),
-            offset: 4,
-            heartbeat,
-            until_end: false,
-            beside: false,
-        };
+        let request = DumpRequest { file: file.clone(), offset: 4, heartbeat, until_end: false };
         let mut dump = Dump::start(&options, &request).await.unwrap();
         let mut capture = crate::capture::Capture::default();
         let insert = format!("INSERT INTO d.t VALUES (REPEAT('{}', 20000))", "v".repeat(50));

@@ -7,7 +7,8 @@ use backstay::{
     format::{ChunkEntry, Compression, Index, ObjectHeader, ObjectKind, Trailer, VolumeRecord},
     model::{ClusterUuid, DekId, RunId, Sha256Digest},
     pipeline::{
-        Accept, Objects, OnBad, PipelineError, Progress, StoredObject, budget::Budget, open_objects,
+        Accept, Objects, OnBad, PipelineError, Progress, StoredObject, budget::Budget,
+        open_objects, open_whole,
     },
     store::{Key, Store, StoreOptions, open},
 };
@@ -151,8 +152,10 @@ pub(crate) fn key(text: &str) -> Key {
     }
 }
 
-/// Opens volumes with the real reader. Returns the error, if any, and what was released.
+/// Opens objects, which a signed record calls volumes, tails or segments, with the real reader.
+/// Returns the error, if any, and what was released.
 pub(crate) async fn read(
+    kind: ObjectKind,
     volumes: &[(Vec<u8>, VolumeRecord)],
     dek: [u8; 32],
 ) -> (Option<PipelineError>, Vec<u8>) {
@@ -162,7 +165,7 @@ pub(crate) async fn read(
         let key = key(&format!("vol-{n:05}"));
         assert!(store.create(&key, Bytes::from(bytes.clone())).await.is_ok());
         // A manifest whose volumes are not numbered by their places is refused before it gets here.
-        named.push(StoredObject { sequence: n as u64, ..StoredObject::volume(key, record) });
+        named.push(StoredObject { kind, sequence: n as u64, ..StoredObject::volume(key, record) });
     }
     let good = header(0);
     let request = Objects {
@@ -174,8 +177,21 @@ pub(crate) async fn read(
         budget: Budget::for_cores(2),
         progress: Arc::new(Progress::default()),
     };
+    let whole = (kind == ObjectKind::LogTail).then(|| open_in_memory(&request, volumes));
     let released = Released::default();
     let result = open_objects(store, request, released.clone(), OnBad::Stop).await;
+    if let Some(whole) = whole {
+        let said = |error: Option<&PipelineError>| error.map(ToString::to_string);
+        assert_eq!(said(whole.as_ref()), said(result.as_ref().err()));
+    }
     let bytes = released.0.lock().map(|b| b.clone()).unwrap_or_default();
     (result.err(), bytes)
+}
+
+/// A tail is in memory whole when it is opened: that way to open it must come to the same verdict.
+fn open_in_memory(request: &Objects, tails: &[(Vec<u8>, VolumeRecord)]) -> Option<PipelineError> {
+    let mut opened = request.objects.iter().zip(tails).map(|(object, (bytes, _))| {
+        open_whole(&Bytes::from(bytes.clone()), request, object, &mut Released::default())
+    });
+    opened.find_map(Result::err)
 }

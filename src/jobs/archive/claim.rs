@@ -39,7 +39,7 @@ pub(super) async fn wait(
         }
         let reason = if log.owner.is_none() {
             Some(EpochReason::First)
-        } else if log.owner.as_ref().map(|owner| owner.run) == ours {
+        } else if ours.is_some() && log.owner.as_ref().map(|owner| owner.run) == ours {
             // It could not go on where it was, and nobody has claimed the log meanwhile.
             Some(EpochReason::Server)
         } else if takeover {

@@ -41,8 +41,7 @@ pub(super) async fn run(
     session: &mut Session<'_>,
     (file, offset): (String, u64),
 ) -> Result<End, JobError> {
-    let request =
-        DumpRequest { file, offset, heartbeat: HEARTBEAT, until_end: false, beside: false };
+    let request = DumpRequest { file, offset, heartbeat: HEARTBEAT, until_end: false };
     let mut dump = source::dump(&session.request.connect, &request, session.server_id()).await?;
     let mut around = Around::begin(session);
     loop {
@@ -226,7 +225,7 @@ impl Sight {
 /// Takes what was seen, or begins to look again.
 async fn turn(session: &mut Session<'_>, around: &mut Around) -> Result<Option<End>, JobError> {
     let Some(looking) = around.looking.take() else {
-        if session.is_renewal_due() && session.ship.is_between_groups() {
+        if session.ship.is_between_groups() && session.renew().await? {
             return Ok(Some(End::Again(EpochReason::Renewal)));
         }
         *around = Around::begin(session);
@@ -265,13 +264,19 @@ async fn see(session: &mut Session<'_>, sight: &Sight) -> Result<(), JobError> {
     let durable = session.ship.writer.state().durable();
     let reached = !matches!((&durable, &sight.end), (Some(at), Some(end)) if is_before(at, end));
     let behind = if reached { 0 } else { sight.behind };
+    // By the server's own positions, so that no clock can be wrong.
+    let last = std::mem::replace(&mut session.end, sight.end.clone());
+    let is_behind = match (&durable, &last) {
+        (Some(durable), Some(last)) => is_before(durable, last),
+        (None, last) => last.is_some(),
+        (_, None) => behind > 0,
+    };
     let status = &session.request.status;
-    status.lag_bytes(behind);
+    status.lag(behind, is_behind);
     let now = status.read();
-    let fresh = session.request.rpo * 2 + Duration::from_secs(2);
     let condition = if !sight.writable {
         Condition::SourceDown
-    } else if now.lag_seconds(Timestamp::now()) > fresh.as_secs_f64() {
+    } else if is_behind {
         Condition::Lagging
     } else if now.gaps > 0 {
         Condition::Gapped

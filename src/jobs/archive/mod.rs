@@ -14,10 +14,7 @@ mod ship;
 mod source;
 mod status;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use plan::{Refusal, Start, Why};
 pub use status::{Condition, Snapshot, Status};
@@ -36,6 +33,9 @@ use crate::{
 
 /// How often an owner that has nothing to say says so.
 const BEAT: Duration = Duration::from_secs(10);
+
+/// After how long a run and its DEK are renewed, unless tests are in a hurry.
+pub const RENEW_AFTER: Duration = Duration::from_hours(24);
 
 /// What to archive, and how.
 #[derive(Debug)]
@@ -58,6 +58,8 @@ pub struct Request {
     pub takeover: bool,
     /// Go on with a server that does not continue the archive.
     pub new_history: bool,
+    /// After how long the run and its DEK are renewed.
+    pub renew_after: Duration,
     /// Remove logs from the server that are durable and at least this old.
     pub purge_archived: Option<Duration>,
     /// Told to whoever asks.
@@ -107,10 +109,12 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
     let mut log = tip(&request.repository).await?;
     let mut takeover = request.takeover;
     let mut new_history = request.new_history;
-    let mut own: Option<(Arc<Run>, Instant)> = None;
+    let mut own: Option<(Arc<Run>, session::Renewal)> = None;
+    let mut renewed: Option<Run> = None;
     let mut again: Option<(EpochReason, Option<Server>)> = None;
+    // The run of the last claim, which may have been written unheard.
+    let mut ours = None;
     loop {
-        let ours = own.as_ref().map(|(run, _)| run.id);
         let (reason, mut server) = match again.take() {
             Some((reason, Some(server))) => (reason, server),
             Some((reason, None)) => match source::connect(&request.connect).await {
@@ -140,12 +144,14 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             }
             start => start,
         };
-        let (run, began) = match (&own, reason) {
-            // The same process goes on; a DEK serves for a day.
-            (Some((run, began)), EpochReason::Server) => (Arc::clone(run), *began),
-            _ => (Arc::new(begin(&request).await?), Instant::now()),
+        // The same process goes on with its run, unless that is to be renewed.
+        let kept = own.take().filter(|_| reason == EpochReason::Server);
+        let (run, renewal) = match (renewed.take(), kept) {
+            (Some(fresh), _) => (Arc::new(fresh), session::Renewal::new(&request)),
+            (None, Some((run, renewal))) => (run, renewal),
+            (None, None) => (Arc::new(begin(&request).await?), session::Renewal::new(&request)),
         };
-        own = Some((Arc::clone(&run), began));
+        ours = Some(run.id);
         let history = match (&log.owner, &parent) {
             (Some(owner), None) => owner.history,
             _ => HistoryId::from_bytes(crypto::random().map_err(PipelineError::from)?),
@@ -157,7 +163,7 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             parent,
             resumes: matches!(start, Start::Resume { .. }).then(|| log.durable()).flatten(),
         };
-        let writer = match LogWriter::claim(run, log, claim).await {
+        let writer = match LogWriter::claim(Arc::clone(&run), log, claim).await {
             Ok(writer) => writer,
             Err((PipelineError::Fenced { .. }, state)) => {
                 // Somebody else was quicker: stand by.
@@ -166,19 +172,22 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             }
             Err((error, state)) => {
                 log = state;
+                own = Some((run, renewal));
                 wait_after(&request, error.into()).await?;
                 continue;
             }
         };
         (takeover, new_history) = (false, false);
         tracing::info!(epoch = writer.epoch(), ?reason, server = %seen.server.name, "claimed the log");
-        match session::run(&request, writer, server, start, began).await? {
+        match session::run(&request, writer, server, start, renewal).await? {
             session::Ended::Done { log, status } => {
                 return Ok(archived(&request, &log, status));
             }
-            session::Ended::Again { log: state, reason, server } => {
+            session::Ended::Again { log: state, reason, server, mut renewal } => {
                 log = state;
                 again = Some((reason, server));
+                renewed = renewal.run.take();
+                own = Some((run, renewal));
             }
         }
     }

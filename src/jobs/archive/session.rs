@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    BEAT, Request, claim,
+    BEAT, Request, begin, claim,
     follow::{self, End},
     plan::{self, Start},
     purge, refused,
@@ -18,15 +18,18 @@ use crate::{
     model::BinlogPosition,
     mysql::{ConnectOptions, MysqlError, Server},
     pipeline::{
-        PipelineError,
+        PipelineError, Run,
         log::{LogState, LogWriter},
     },
     store::StoreErrorKind,
 };
 
-/// A DEK is renewed after this long, or after this many bytes.
-const RENEW_AGE: Duration = Duration::from_hours(24);
+/// A DEK is renewed after this many bytes, however young it is.
 const RENEW_BYTES: u64 = 1 << 40;
+/// While the KMS is down the old DEK serves this many times its age.
+const GRACE: u32 = 3;
+/// How often a renewal is tried.
+const RENEW_AGAIN: Duration = Duration::from_mins(5);
 /// The longest pause before the server or the store is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -35,7 +38,24 @@ pub(super) enum Ended {
     /// The job is done.
     Done { log: LogState, status: &'static str },
     /// Another epoch is to be claimed by the same process, for this server if there is another.
-    Again { log: LogState, reason: EpochReason, server: Option<Server> },
+    Again { log: LogState, reason: EpochReason, server: Option<Server>, renewal: Renewal },
+}
+
+/// When the DEK is renewed, and the run that does it.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    began: Instant,
+    bytes: u64,
+    tried: Option<Instant>,
+    pub(super) run: Option<Run>,
+}
+
+impl Renewal {
+    /// For a run that begins now.
+    pub(super) fn new(request: &Request) -> Self {
+        let bytes = request.status.read().captured_bytes;
+        Self { began: Instant::now(), bytes, tried: None, run: None }
+    }
 }
 
 /// What a session carries from connection to connection.
@@ -44,7 +64,9 @@ pub(super) struct Session<'a> {
     pub(super) ship: Shipper,
     /// Where `--until-current` ends.
     pub(super) target: Option<BinlogPosition>,
-    pub(super) began: Instant,
+    /// Where the server's log ended at the last look.
+    pub(super) end: Option<BinlogPosition>,
+    pub(super) renewal: Renewal,
     /// What may be purged from the server.
     pub(super) guard: purge::Guard,
     /// The last pause before the server or the store was tried again.
@@ -56,12 +78,19 @@ pub(super) async fn run(
     writer: LogWriter,
     mut server: Server,
     start: Start,
-    began: Instant,
+    renewal: Renewal,
 ) -> Result<Ended, JobError> {
     let target = if request.until_current { server.current_position().await?.0 } else { None };
     let ship = Shipper::new(writer, request.status.clone(), request.rpo)?;
-    let guard = purge::Guard::default();
-    let mut session = Session { request, ship, target, began, guard, pause: Duration::ZERO };
+    let mut session = Session {
+        request,
+        ship,
+        target,
+        end: None,
+        renewal,
+        guard: purge::Guard::default(),
+        pause: Duration::ZERO,
+    };
     let outcome = session.own(start).await;
     match outcome {
         Ok(Outcome::Done(status)) => {
@@ -69,6 +98,14 @@ pub(super) async fn run(
             session.ship.finish().await?;
             session.release().await?;
             request.status.condition(Condition::Stopped);
+            let latency = request.status.read().latency;
+            tracing::info!(
+                transactions = latency.count(),
+                p50_seconds = latency.quantile(0.5),
+                p99_seconds = latency.quantile(0.99),
+                max_seconds = latency.quantile(1.0),
+                "from commit to durable, in this process"
+            );
             let log = session.ship.writer.into_state();
             if status == "stopped" {
                 return Err(stopped(&log));
@@ -77,7 +114,7 @@ pub(super) async fn run(
         }
         Ok(Outcome::Again(reason, server)) => {
             let log = session.ship.writer.into_state();
-            Ok(Ended::Again { log, reason, server })
+            Ok(Ended::Again { log, reason, server, renewal: session.renewal })
         }
         Err(error) => {
             if let JobError::Pipeline(PipelineError::Fenced { .. }) = error {
@@ -324,10 +361,32 @@ impl Session<'_> {
         self.beat(None, true).await
     }
 
-    /// Whether the DEK has served long enough.
-    pub(super) fn is_renewal_due(&self) -> bool {
-        self.began.elapsed() >= RENEW_AGE
-            || self.request.status.read().captured_bytes >= RENEW_BYTES
+    /// Begins a new run with a new DEK when the old one has served long enough; true when there is
+    /// one. While the KMS is down the old one goes on for a while, and an alarm is given.
+    pub(super) async fn renew(&mut self) -> Result<bool, JobError> {
+        let age = self.renewal.began.elapsed();
+        let sealed = self.request.status.read().captured_bytes - self.renewal.bytes;
+        let recently = self.renewal.tried.is_some_and(|at| at.elapsed() < RENEW_AGAIN);
+        if (age < self.request.renew_after && sealed < RENEW_BYTES) || recently {
+            return Ok(false);
+        }
+        self.renewal.tried = Some(Instant::now());
+        match begin(self.request).await {
+            Ok(run) => {
+                self.renewal.run = Some(run);
+                Ok(true)
+            }
+            Err(error) if age < self.request.renew_after * GRACE => {
+                self.request.status.error("renewal");
+                tracing::error!(
+                    %error,
+                    age_hours = age.as_secs() / 3600,
+                    "the DEK cannot be renewed; the old one serves for three days at most"
+                );
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

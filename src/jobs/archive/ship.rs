@@ -193,6 +193,11 @@ impl Shipper {
         if self.name.as_ref() == Some(name) && offset == self.at {
             return Ok(());
         }
+        if self.skims() {
+            // The server's file ends before what is archived of it does.
+            self.differs = true;
+            return Ok(());
+        }
         if self.name.is_some() && self.at > 0 {
             // The server goes on with another file, with or without having said so in this one.
             self.close_file().await?;
@@ -486,7 +491,7 @@ impl Shipper {
     /// Nothing has come for a moment.
     pub(super) async fn starved(&mut self) -> Result<(), PipelineError> {
         self.waited = true;
-        if self.bulk && !self.large && self.is_between_events() {
+        if self.bulk && self.is_between_events() {
             self.leave_bulk().await?;
         }
         Ok(())
@@ -543,11 +548,11 @@ impl Shipper {
 
     /// Whether no transaction is open.
     pub(super) fn is_between_groups(&self) -> bool {
-        self.is_between_events() && !self.large && !self.cut && self.file.is_some()
+        self.is_between_events() && !self.cut && self.file.is_some()
     }
 
     fn is_between_events(&self) -> bool {
-        self.event.is_empty() && self.opening.is_none()
+        self.event.is_empty() && !self.large && self.opening.is_none()
     }
 
     async fn cut_if_full(&mut self) -> Result<(), PipelineError> {
@@ -624,7 +629,12 @@ impl Shipper {
             self.flush().await?;
             self.close_segment().await?;
         }
-        self.settled().await
+        self.settled().await?;
+        if self.segment.is_some() {
+            // In the middle of an event: whoever goes on reads it again.
+            self.abandon().await;
+        }
+        Ok(())
     }
 
     /// Lets go of everything that is not durable: it is captured again later.

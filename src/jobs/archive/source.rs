@@ -84,8 +84,17 @@ pub(super) async fn dump(
     request: &DumpRequest,
     server_id: u32,
 ) -> Result<Dump, JobError> {
+    checked(connect, request, server_id, Dump::start(connect, request)).await
+}
+
+async fn checked(
+    connect: &ConnectOptions,
+    request: &DumpRequest,
+    server_id: u32,
+    dump: impl Future<Output = Result<Dump, MysqlError>>,
+) -> Result<Dump, JobError> {
     let doing = format!("reading the binary log {}", request.file);
-    let dump = match tokio::time::timeout(DUMP, Dump::start(connect, request)).await {
+    let dump = match tokio::time::timeout(DUMP, dump).await {
         Ok(dump) => dump?,
         Err(_) => return Err(MysqlError::Timeout { doing, after: DUMP }.into()),
     };
@@ -107,9 +116,9 @@ pub(super) async fn begins(
         offset: 4,
         heartbeat: Duration::from_secs(5),
         until_end: true,
-        beside: true,
     };
-    let mut dump = dump(connect, &request, server_id).await?;
+    let look = Dump::look(connect, &request);
+    let mut dump = checked(connect, &request, server_id, look).await?;
     let mut begun = None;
     loop {
         match dump.next().await? {

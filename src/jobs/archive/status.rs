@@ -80,6 +80,77 @@ impl Condition {
     }
 }
 
+/// How long commits waited until they were durable: by the server's clock at the commit (whole
+/// seconds for MariaDB) and this machine's at the end.
+#[derive(Debug, Clone, Default)]
+pub struct Latency {
+    /// Transactions by hundredths of a second, up to ten seconds; the last one counts the rest.
+    hundredths: Vec<u64>,
+    /// Their sum, in seconds.
+    sum: f64,
+    /// Commits that are not durable yet, by their hundredth of a second.
+    waiting: BTreeMap<i64, u64>,
+}
+
+impl Latency {
+    const LAST: usize = 1000;
+
+    /// Transactions that took at most this many seconds, up to ten.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+    pub fn within(&self, seconds: f64) -> u64 {
+        let until = (seconds * 100.0).round().clamp(0.0, Self::LAST as f64) as usize;
+        self.hundredths.iter().take(until).sum()
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.hundredths.iter().sum()
+    }
+
+    /// Seconds that they took together.
+    #[must_use]
+    pub fn sum(&self) -> f64 {
+        self.sum
+    }
+
+    /// The seconds within which this share of them was durable, to a hundredth; at most 10.01.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts and hundredths fit")]
+    pub fn quantile(&self, share: f64) -> Option<f64> {
+        let wanted = self.count() as f64 * share;
+        let mut seen = 0;
+        let at = self.hundredths.iter().position(|count| {
+            seen += count;
+            seen > 0 && seen as f64 >= wanted
+        })?;
+        Some((at + 1) as f64 / 100.0)
+    }
+
+    /// The oldest commit that is not durable yet.
+    fn oldest(&self) -> Option<Timestamp> {
+        let (at, _) = self.waiting.first_key_value()?;
+        Timestamp::from_microseconds(at * 10_000)
+    }
+
+    fn commit(&mut self, at: Timestamp) {
+        *self.waiting.entry(at.as_microseconds() / 10_000).or_default() += 1;
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "hundredths of a second fit")]
+    fn durable(&mut self, until: Timestamp, now: Timestamp) {
+        let (until, now) = (until.as_microseconds() / 10_000, now.as_microseconds() / 10_000);
+        let later = self.waiting.split_off(&(until + 1));
+        self.hundredths.resize(Self::LAST + 1, 0);
+        for (at, count) in std::mem::replace(&mut self.waiting, later) {
+            let took = usize::try_from(now - at).unwrap_or_default();
+            self.hundredths[took.min(Self::LAST)] += count;
+            self.sum += took as f64 / 100.0 * count as f64;
+        }
+    }
+}
+
 /// Everything that is told, at one instant.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
@@ -103,6 +174,8 @@ pub struct Snapshot {
     pub lag_transactions: u64,
     /// Bytes between what is durable and the end of the server's log, when last asked.
     pub lag_bytes: u64,
+    /// Whether something that the server had at the last look but one is not durable.
+    pub is_behind: bool,
     /// Bytes captured by this process.
     pub captured_bytes: u64,
     /// Transactions captured by this process.
@@ -119,6 +192,8 @@ pub struct Snapshot {
     pub gaps: u64,
     /// Forks recorded by this process.
     pub forks: u64,
+    /// How long commits waited until they were durable.
+    pub latency: Latency,
     /// Errors that were overcome, by kind.
     pub errors: BTreeMap<&'static str, u64>,
     /// When the last record became durable, by this machine's clock.
@@ -126,14 +201,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Age of the oldest captured commit that is not durable, or of the oldest that the server
-    /// has and we do not, in seconds; 0 when everything is durable.
+    /// How far behind the archive is, in seconds: the age of the oldest commit that was captured
+    /// and is not durable; when the server is further ahead than that, of the last that is.
     #[must_use]
     pub fn lag_seconds(&self, now: Timestamp) -> f64 {
-        if self.lag_transactions == 0 && self.lag_bytes == 0 {
-            return 0.0;
-        }
-        let since = self.committed_until.max(self.quiet_until);
+        let since = if self.is_behind {
+            self.committed_until.max(self.quiet_until)
+        } else {
+            self.latency.oldest()
+        };
         since.map_or(0.0, |since| now.seconds_since(since).max(0.0))
     }
 }
@@ -170,15 +246,19 @@ impl Status {
         now.captured_until = now.captured_until.max(Some(committed_at));
         now.captured_transactions += 1;
         now.lag_transactions += 1;
+        now.latency.commit(committed_at);
     }
 
-    pub(super) fn lag_bytes(&self, bytes: u64) {
-        self.lock().lag_bytes = bytes;
+    pub(super) fn lag(&self, bytes: u64, is_behind: bool) {
+        let mut now = self.lock();
+        (now.lag_bytes, now.is_behind) = (bytes, is_behind);
     }
 
     /// What was captured and not shipped is captured again.
     pub(super) fn abandoned(&self) {
-        self.lock().lag_transactions = 0;
+        let mut now = self.lock();
+        now.lag_transactions = 0;
+        now.latency.waiting.clear();
     }
 
     /// After a record was written.
@@ -191,7 +271,11 @@ impl Status {
         now.committed_until = log.committed_until;
         now.quiet_until = log.quiet_until;
         (now.records, now.record_bytes) = (records, bytes);
-        now.last_record_at = Some(Timestamp::now());
+        let clock = Timestamp::now();
+        now.last_record_at = Some(clock);
+        if let Some(until) = log.committed_until {
+            now.latency.durable(until, clock);
+        }
         if shipped {
             now.lag_transactions = 0;
         }
@@ -213,5 +297,28 @@ impl Status {
 
     fn lock(&self) -> MutexGuard<'_, Snapshot> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hundredths: i64) -> Timestamp {
+        Timestamp::from_microseconds(1_000_000_000_000 + hundredths * 10_000).unwrap()
+    }
+
+    #[test]
+    fn latencies_are_told_to_a_hundredth_of_a_second() {
+        let mut latency = Latency::default();
+        (0..100).for_each(|n| latency.commit(at(n)));
+        latency.durable(at(98), at(100));
+        // The last one is not durable yet.
+        assert_eq!((latency.count(), latency.waiting.len()), (99, 1));
+        assert_eq!((latency.quantile(0.5), latency.quantile(0.99)), (Some(0.53), Some(1.01)));
+        assert_eq!((latency.within(0.02), latency.within(10.0)), (0, 99));
+        latency.durable(at(99), at(100_000));
+        assert_eq!((latency.quantile(1.0), latency.count()), (Some(10.01), 100));
+        assert_eq!(Latency::default().quantile(0.99), None);
     }
 }

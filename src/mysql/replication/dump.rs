@@ -44,8 +44,6 @@ pub struct DumpRequest {
     pub heartbeat: Duration,
     /// End at the end of the last file instead of waiting for more.
     pub until_end: bool,
-    /// Leave another dump of this process alone, which the server would end otherwise.
-    pub beside: bool,
 }
 
 /// A running dump. Dropping it ends the connection.
@@ -70,8 +68,8 @@ pub struct Dump {
 
 impl Dump {
     /// Connects, introduces itself as a replica and asks for the dump. Whether the server has what
-    /// was asked for is known with the first [`Dump::next`]. One process has one dump of a
-    /// server at a time, see [`ReplicaIdentity`], and others only [`DumpRequest::beside`] it.
+    /// was asked for is known with the first [`Dump::next`]. One process may have one dump of a
+    /// server at a time, see [`ReplicaIdentity`].
     ///
     /// # Errors
     /// [`MysqlError::Unreachable`], [`MysqlError::AccessDenied`], [`MysqlError::Tls`] and
@@ -80,18 +78,27 @@ impl Dump {
         options: &ConnectOptions,
         request: &DumpRequest,
     ) -> Result<Self, MysqlError> {
+        Self::start_as(ReplicaIdentity::of_this_process()?, options, request).await
+    }
+
+    /// The same under an identity of its own: a short look that leaves this process's dump alone.
+    ///
+    /// # Errors
+    /// As [`Dump::start`].
+    pub async fn look(options: &ConnectOptions, request: &DumpRequest) -> Result<Self, MysqlError> {
+        Self::start_as(&ReplicaIdentity::random()?, options, request).await
+    }
+
+    async fn start_as(
+        identity: &ReplicaIdentity,
+        options: &ConnectOptions,
+        request: &DumpRequest,
+    ) -> Result<Self, MysqlError> {
         let Some(offset) = u32::try_from(request.offset).ok().filter(|&offset| offset >= 4) else {
             let what =
                 format!("reading the binary log {} from byte {}", request.file, request.offset);
             let why = "the protocol knows offsets from 4 to 4,294,967,295 only: begin at an earlier event and pass over what is not wanted";
             return Err(MysqlError::unsupported(what, why));
-        };
-        let passing;
-        let identity = if request.beside {
-            passing = ReplicaIdentity::random()?;
-            &passing
-        } else {
-            ReplicaIdentity::of_this_process()?
         };
         let (link, transport) = handshake::open(options).await?;
         let mut dump = Self {

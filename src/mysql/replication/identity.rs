@@ -29,7 +29,6 @@ impl ReplicaIdentity {
         Ok(IDENTITY.get_or_init(|| fresh))
     }
 
-    /// A new one, for a dump beside the process's own.
     pub(super) fn random() -> Result<Self, MysqlError> {
         let mut bytes = [0; 20];
         getrandom::fill(&mut bytes)
