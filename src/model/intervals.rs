@@ -83,7 +83,9 @@ mod tests {
             assert_eq!(bits(&minus(&y, &x)), b & !a);
             assert_eq!(count(&x), u64::from(a.count_ones()));
             let mut all = x.clone();
-            y.iter().for_each(|&interval| insert(&mut all, interval));
+            for &interval in &y {
+                insert(&mut all, interval);
+            }
             assert_eq!(all, of(a | b), "one spelling");
         }
     }

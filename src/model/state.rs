@@ -132,7 +132,9 @@ impl GtidState {
             (Self::Mysql(GtidSet::Mysql(map)), Self::Mysql(GtidSet::Mysql(other))) => {
                 for (source, more) in other {
                     let known = map.entry(source.clone()).or_default();
-                    more.iter().for_each(|&interval| intervals::insert(known, interval));
+                    for &interval in more {
+                        intervals::insert(known, interval);
+                    }
                 }
             }
             (Self::Mariadb(domains), Self::Mariadb(other)) => {
@@ -204,7 +206,9 @@ impl GtidState {
                         .collect();
                     // Within a domain numbers grow from server to server, too.
                     rest.sort_unstable();
-                    rest.iter().for_each(|&(n, server)| shared.add_mariadb(*id, server, n));
+                    for (n, server) in rest {
+                        shared.add_mariadb(*id, server, n);
+                    }
                 }
                 shared
             }

@@ -5,6 +5,7 @@
 
 mod claim;
 mod follow;
+mod merged;
 mod outline;
 mod plan;
 mod purge;

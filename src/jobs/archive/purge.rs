@@ -78,8 +78,8 @@ impl Guard {
         };
         let now = server.utc_now().await?;
         let mut keep = None;
-        for at in 1..=until {
-            let Ok(name) = files[at].name.parse::<BinlogName>() else { break };
+        for file in files.iter().take(until + 1).skip(1) {
+            let Ok(name) = file.name.parse::<BinlogName>() else { break };
             // A file ends when the next one begins.
             let ended = self.began(&session.request.connect, &name, identity.server_id).await?;
             if now.seconds_since(ended) < age.as_secs_f64() {

@@ -34,6 +34,7 @@ const RENEW_AGAIN: Duration = Duration::from_mins(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// How an epoch ended.
+#[expect(clippy::large_enum_variant, reason = "moved a few times in the life of a process")]
 pub(super) enum Ended {
     /// The job is done.
     Done { log: LogState, status: &'static str },
@@ -192,7 +193,7 @@ impl Session<'_> {
             Start::Resume { gap } => {
                 let current = self.ship.writer.state().current().map(|file| file.open.clone());
                 let open = current.ok_or(PipelineError::Worker)?;
-                let below = |offset: &u64| *offset <= u64::from(u32::MAX);
+                let below = |offset: &u64| u32::try_from(*offset).is_ok();
                 let from = open.last_group.as_ref().map_or(4, |group| group.begin);
                 let from = Some(from).filter(below).unwrap_or(open.boundary);
                 self.ship.resume(&open, from).await;
@@ -412,11 +413,13 @@ async fn look(connect: &ConnectOptions, state: &LogState) -> Result<Next, JobErr
 }
 
 /// How owning the log ended.
+#[expect(clippy::large_enum_variant, reason = "moved a few times in the life of a process")]
 enum Outcome {
     Done(&'static str),
     Again(EpochReason, Option<Server>),
 }
 
+#[expect(clippy::large_enum_variant, reason = "moved a few times in the life of a process")]
 enum Next {
     Follow(Start),
     Moved(Server),

@@ -121,13 +121,12 @@ impl<'a> RangeOpener<'a> {
     ) -> Result<Objects, PipelineError> {
         let run = self.repository.run(run).await?;
         let mut deks = self.deks.lock().await;
-        let dek = match deks.get(&run.dek_id) {
-            Some(dek) => dek.clone(),
-            None => {
-                let dek = self.repository.dek(run.dek_id, self.kms).await?;
-                deks.insert(run.dek_id, dek.clone());
-                dek
-            }
+        let dek = if let Some(dek) = deks.get(&run.dek_id) {
+            dek.clone()
+        } else {
+            let dek = self.repository.dek(run.dek_id, self.kms).await?;
+            deks.insert(run.dek_id, dek.clone());
+            dek
         };
         drop(deks);
         Ok(Objects {

@@ -111,12 +111,11 @@ impl SegmentSealer {
 
     async fn send(&mut self, part: Bytes) -> Result<(), PipelineError> {
         self.landed().await?;
-        let upload = match &self.upload {
-            Some(upload) => upload,
-            None => {
-                let store = self.run.repository.store();
-                self.upload.insert(store.upload(&self.key, LOG_PART_BYTES).await?)
-            }
+        let upload = if let Some(upload) = &self.upload {
+            upload
+        } else {
+            let store = self.run.repository.store();
+            self.upload.insert(store.upload(&self.key, LOG_PART_BYTES).await?)
         };
         self.in_flight = Some(tokio::spawn(upload.part(self.parts, part)));
         self.parts += 1;

@@ -274,7 +274,7 @@ impl LogState {
         };
         open.durable = range.end;
         open.closed = range.closed;
-        if range.end <= u64::from(u32::MAX) {
+        if u32::try_from(range.end).is_ok() {
             open.boundary = range.end;
         }
         if range.last_group.is_some() {
