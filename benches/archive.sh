@@ -94,8 +94,10 @@ measure() { # NAME COMMAND…: a load, and what the archiver makes of it
     # What is still on its way belongs to this load.
     sleep 3
     cpu=$(($(ticks) - t)) peak=$(peak)
-    row "$name" "$file" "$took" "$cpu" "$peak" "$(($(binlog) - l))" "$(($(objects) - o))" "$(($(bytes) - b))"
+    l=$(($(binlog) - l)) o=$(($(objects) - o)) b=$(($(bytes) - b))
+    # It tells of its latencies when it ends.
     end
+    row "$name" "$file" "$took" "$cpu" "$peak" "$l" "$o" "$b"
 }
 LOADS=0
 

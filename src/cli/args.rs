@@ -1,6 +1,6 @@
 //! The command line. Its names are a contract; `tests/goldens` freezes every help page.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -257,6 +257,9 @@ pub(super) struct ArchiveArgs {
     /// How long a committed transaction may wait before it is shipped: 1s, 500ms
     #[arg(long, env = "BACKSTAY_RPO", value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub(super) rpo: Duration,
+    /// Answer /metrics, /healthz and /readyz there, such as 0.0.0.0:9405
+    #[arg(long, env = "BACKSTAY_LISTEN", value_name = "ADDR")]
+    pub(super) listen: Option<SocketAddr>,
     /// End when everything is durable that the server had at the beginning
     #[arg(long)]
     pub(super) until_current: bool,

@@ -3,6 +3,7 @@
 mod args;
 mod doctor;
 mod exit;
+mod listen;
 mod log;
 mod output;
 mod progress;

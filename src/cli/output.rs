@@ -240,6 +240,16 @@ impl Text for Verified {
                 let _ = writeln!(out, "  {}", describe(problem));
             }
         }
+        if let Some(log) = &self.log {
+            let _ = writeln!(
+                out,
+                "binlog log  {}: {} records, {} segments, {} tails, {} gaps, {} forks",
+                log.status, log.records, log.segments, log.tails, log.gaps, log.forks
+            );
+            for problem in &log.findings {
+                let _ = writeln!(out, "  {}", describe(problem));
+            }
+        }
         for problem in &self.findings {
             let _ = writeln!(out, "{}", describe(problem));
         }
@@ -253,6 +263,9 @@ impl Text for Verified {
         };
         let _ = writeln!(out, "freshness   {fresh}");
         let _ = writeln!(out, "audit head  {}", self.audit_head);
+        if let Some(log) = &self.log {
+            let _ = writeln!(out, "log head    {}", log.head);
+        }
         out
     }
 }

@@ -12,6 +12,7 @@ use super::{
     },
     doctor,
     exit::Exit,
+    listen,
     output::{self, Text},
     progress, wire,
 };
@@ -218,7 +219,12 @@ async fn archive(
     let connect = args.mysql.required()?;
     let repository = global.impatient_repository().await?;
     global.fresh(&repository).await?;
-    jobs::archive::run(jobs::archive::Request {
+    let status: Arc<jobs::archive::Status> = Arc::default();
+    let listening = match args.listen {
+        Some(address) => Some(listen::start(address, Arc::clone(&status)).await?),
+        None => None,
+    };
+    let archived = jobs::archive::run(jobs::archive::Request {
         repository,
         kms,
         signer,
@@ -230,10 +236,14 @@ async fn archive(
         new_history: args.new_history,
         renew_after: jobs::archive::RENEW_AFTER,
         purge_archived: args.purge_archived,
-        status: Arc::default(),
+        status,
         progress: Arc::clone(progress),
     })
-    .await
+    .await;
+    if let Some(listening) = listening {
+        listening.abort();
+    }
+    archived
 }
 
 async fn restore(

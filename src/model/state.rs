@@ -161,9 +161,15 @@ impl GtidState {
             Self::Mariadb(domains) => {
                 let (mut parts, mut count) = (Vec::new(), 0u64);
                 for (domain, servers) in domains {
+                    let common =
+                        |(server, last): (&u32, &u64)| other.sequence(*domain, *server).min(*last);
+                    // Servers share the numbers of a domain: the missing ones are behind all that
+                    // both have, unless numbers do not grow (`gtid_strict_mode = OFF`).
+                    let common = servers.servers.iter().map(common).max().unwrap_or_default();
                     for (server, &last) in &servers.servers {
                         let known = other.sequence(*domain, *server);
                         if last > known {
+                            let known = if common < last { known.max(common) } else { known };
                             count = count.saturating_add(last - known);
                             let first = known + 1;
                             parts.push(if first == last {
@@ -203,6 +209,33 @@ impl GtidState {
                 shared
             }
         }
+    }
+
+    /// This state of MariaDB without the transactions of a domain from a number on.
+    #[must_use]
+    pub fn before(&self, domain: u32, sequence: u64) -> Self {
+        let mut before = Self::empty(Flavor::Mariadb);
+        let Self::Mariadb(domains) = self else { return self.clone() };
+        for (id, servers) in domains {
+            let mut rest: Vec<_> = servers.servers.iter().map(|(s, n)| (*n, *s)).collect();
+            if *id == domain {
+                rest.iter_mut().for_each(|(n, _)| *n = (*n).min(sequence.saturating_sub(1)));
+                rest.retain(|(n, _)| *n > 0);
+                // The last one is the one with the highest number.
+                rest.sort_unstable();
+            } else {
+                rest.sort_unstable_by_key(|(_, server)| *server == servers.last);
+            }
+            rest.iter().for_each(|&(n, server)| before.add_mariadb(*id, server, n));
+        }
+        before
+    }
+
+    /// One domain of a state of MariaDB.
+    #[must_use]
+    pub fn domain(&self, id: u32) -> Self {
+        let Self::Mariadb(domains) = self else { return self.clone() };
+        Self::Mariadb(domains.get(&id).map(|domain| (id, domain.clone())).into_iter().collect())
     }
 
     /// Whether everything in this state is in `other`, too.
@@ -381,6 +414,17 @@ mod tests {
         assert_eq!(promoted.to_string(), "0-1-98,0-2-105");
         assert_eq!(archived.shared_with(&promoted).to_string(), "0-1-98");
         assert!(promoted.names_source("1") && !promoted.names_source("3"));
+        // Numbers below 98 are of server 2: what server 1 wrote before is older than that.
+        let missing = mariadb("0-1-50,0-2-98,0-1-100").missing_from(&mariadb("0-1-50,0-2-98"));
+        assert_eq!(missing.unwrap().text, "0-1-99…100");
+    }
+
+    #[test]
+    fn a_state_ends_before_a_number() {
+        let state = mariadb("0-2-90,0-1-100,1-5-7,1-1-3");
+        assert_eq!(state.before(0, 99).to_string(), "0-2-90,0-1-98,1-5-7,1-1-3");
+        assert_eq!(state.missing_from(&state.before(0, 99)).unwrap().text, "0-1-99…100");
+        assert_eq!(state.before(0, 1).to_string(), "1-5-7,1-1-3");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Flavor, GtidState};
+use crate::model::{Flavor, GtidSet, GtidState};
 
 use super::{
     MysqlError,
@@ -118,15 +118,42 @@ impl Server {
         };
         let mut state = GtidState::empty(flavor);
         for name in names {
-            let sql = format!("SELECT @@GLOBAL.{name}");
-            let rows = self.rows("asking for the executed transactions", &sql).await?;
-            let said = rows.first().map(|row| text_at(row, 0)).unwrap_or_default();
-            let more = GtidState::parse(flavor, &said).map_err(|e| {
-                MysqlError::unexpected(format!("the setting {name}"), e.to_string())
-            })?;
-            state.merge(&more);
+            state.merge(&self.state(name).await?);
         }
         Ok(state)
+    }
+
+    /// Transactions that the server has, though none of its binary logs holds them any more or ever
+    /// did: `gtid_purged` of MySQL; of MariaDB what it has applied (`gtid_slave_pos`) and never
+    /// written, as after it was rebuilt from a copy of another server's data.
+    ///
+    /// # Errors
+    /// When the server does not answer, or its answer is not understood.
+    pub async fn unlogged(&mut self) -> Result<GtidState, MysqlError> {
+        let applied = match self.flavor() {
+            Flavor::Mysql => return self.state("gtid_purged").await,
+            Flavor::Mariadb => self.state("gtid_slave_pos").await?,
+        };
+        // What is applied is written before it is counted, so it is asked for first.
+        let written = self.state("gtid_binlog_state").await?;
+        let mut unlogged = GtidState::empty(Flavor::Mariadb);
+        if let GtidSet::Mariadb(domains) = applied.position() {
+            for (domain, (server, sequence)) in domains {
+                if sequence > written.sequence(domain, server) {
+                    unlogged.add_mariadb(domain, server, sequence);
+                }
+            }
+        }
+        Ok(unlogged)
+    }
+
+    /// A setting that holds transactions. `SHOW VARIABLES` would cut a long one.
+    async fn state(&mut self, name: &str) -> Result<GtidState, MysqlError> {
+        let sql = format!("SELECT @@GLOBAL.{name}");
+        let rows = self.rows(&format!("asking for {name}"), &sql).await?;
+        let said = rows.first().map(|row| text_at(row, 0)).unwrap_or_default();
+        GtidState::parse(self.flavor(), &said)
+            .map_err(|e| MysqlError::unexpected(format!("the setting {name}"), e.to_string()))
     }
 
     /// Removes all binary logs before `file`. The server keeps those that a replica reads, and says

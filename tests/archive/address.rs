@@ -15,6 +15,9 @@ use std::{
 struct Shared {
     /// 0 is nobody.
     target: AtomicU16,
+    /// Every other connection leads here, if not 0.
+    other: AtomicU16,
+    count: AtomicU16,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -32,7 +35,11 @@ impl Address {
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let target = accepting.target.load(Ordering::SeqCst);
+                let mut target = accepting.target.load(Ordering::SeqCst);
+                let other = accepting.other.load(Ordering::SeqCst);
+                if other != 0 && accepting.count.fetch_add(1, Ordering::SeqCst) % 2 == 1 {
+                    target = other;
+                }
                 if target == 0 {
                     continue;
                 }
@@ -51,6 +58,12 @@ impl Address {
 
     /// Sends new connections there.
     pub(crate) fn point(&self, target: u16) {
+        self.alternate(target, 0);
+    }
+
+    /// Sends them now here, now there.
+    pub(crate) fn alternate(&self, target: u16, other: u16) {
+        self.shared.other.store(other, Ordering::SeqCst);
         self.shared.target.store(target, Ordering::SeqCst);
     }
 

@@ -8,7 +8,6 @@ use std::{
 };
 
 use backstay::model::Flavor;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use mysql_async::{Conn, prelude::Queryable as _};
 use rustix::process::Signal;
 
@@ -235,10 +234,7 @@ impl Node {
     pub(crate) async fn name(&self) -> String {
         match self.flavor {
             Flavor::Mysql => self.ask("SELECT @@GLOBAL.server_uuid").await,
-            Flavor::Mariadb => {
-                let uid = STANDARD.decode(self.ask("SELECT @@GLOBAL.server_uid").await).unwrap();
-                uid.iter().map(|byte| format!("{byte:02x}")).collect()
-            }
+            Flavor::Mariadb => format!("id-{}", self.id),
         }
     }
 

@@ -53,7 +53,7 @@ pub(crate) async fn files(home: &Home) -> (Archive, BTreeMap<(String, String), V
     let repository = repository(home).await;
     let kms = FileKms::open(&home.path("kek")).unwrap();
     let archive = read_archive(&repository).await.unwrap();
-    let mut opener = RangeOpener::new(&repository, &kms, Arc::new(Progress::default()));
+    let opener = RangeOpener::new(&repository, &kms, Arc::new(Progress::default()));
     let mut files: BTreeMap<(String, String), Vec<u8>> = BTreeMap::new();
     let segments = archive.segments.iter().map(|segment| (segment.number, &segment.range));
     let tails = archive.state.files.iter().flat_map(|file| &file.tails);

@@ -91,7 +91,7 @@ pub(crate) async fn walk(home: &Home, minio: Option<&Minio>) -> Walked {
     });
     assert_eq!(notes, expected.map(|record| record.number).collect::<Vec<_>>());
     let kms = FileKms::open(&home.path("kek")).unwrap();
-    let mut opener = RangeOpener::new(&repository, &kms, Arc::new(Progress::default()));
+    let opener = RangeOpener::new(&repository, &kms, Arc::new(Progress::default()));
     let segments = archive.segments.iter().map(|segment| (segment.number, &segment.range));
     let tails = archive.state.files.iter().flat_map(|file| &file.tails);
     for (number, range) in segments.chain(tails.map(|tail| (tail.number, &tail.range))) {

@@ -6,6 +6,7 @@ use super::{Request, source, status::Condition};
 use crate::{
     format::EpochReason,
     jobs::JobError,
+    model::RunId,
     mysql::Server,
     pipeline::{
         PipelineError,
@@ -17,7 +18,7 @@ use crate::{
 /// [`super::BEAT`].
 pub(super) const SILENCE: Duration = Duration::from_secs(30);
 /// How often a standby looks.
-const LOOK: Duration = Duration::from_secs(2);
+pub(super) const LOOK: Duration = Duration::from_secs(2);
 
 /// Waits until the log may be claimed. Returns why it may, and a connection to the server.
 ///
@@ -26,6 +27,7 @@ const LOOK: Duration = Duration::from_secs(2);
 pub(super) async fn wait(
     request: &Request,
     log: &mut LogState,
+    ours: Option<RunId>,
     takeover: bool,
 ) -> Result<(EpochReason, Server), JobError> {
     let mut silent_since = Instant::now();
@@ -37,6 +39,9 @@ pub(super) async fn wait(
         }
         let reason = if log.owner.is_none() {
             Some(EpochReason::First)
+        } else if ours.is_some() && log.owner.as_ref().map(|owner| owner.run) == ours {
+            // It could not go on where it was, and nobody has claimed the log meanwhile.
+            Some(EpochReason::Server)
         } else if takeover {
             Some(EpochReason::Takeover)
         } else if log.released {
@@ -47,6 +52,12 @@ pub(super) async fn wait(
         if let Some(reason) = reason {
             match claimable(request).await {
                 Ok(Some(server)) => return Ok((reason, server)),
+                Ok(None) if request.until_current => {
+                    return Err(JobError::preflight(
+                        "the server is read-only: a log is claimed for a primary only",
+                        "give the address of the primary",
+                    ));
+                }
                 Ok(None) => {
                     request.status.condition(Condition::SourceDown);
                     tracing::warn!("the server is read-only: a log is claimed for a primary only");

@@ -2,20 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use super::{BEAT, purge, session::Session, source, status::Condition};
+use tokio::task::JoinHandle;
+
+use super::{BEAT, plan, session::Session, source, status::Condition};
 use crate::{
-    format::EpochReason,
+    format::{EpochReason, LogServer},
     jobs::JobError,
-    model::{BinlogName, BinlogPosition},
+    model::{BinlogName, BinlogPosition, GtidState, Timestamp},
     mysql::{
-        MysqlError, Server,
-        replication::{Captured, Dump, DumpRequest},
+        ConnectOptions, MysqlError, Server,
+        replication::{Captured, DumpRequest},
     },
     pipeline::PipelineError,
 };
 
 /// How often the server says that nothing is new.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long a look around may take.
+const LOOK: Duration = Duration::from_secs(8);
 /// Nothing for this long, and the archive has caught up.
 const STARVED: Duration = Duration::from_millis(20);
 /// An answer that takes longer was waited for.
@@ -26,21 +30,20 @@ const WAITED: Duration = Duration::from_millis(2);
 pub(super) enum End {
     /// The job is done.
     Done(&'static str),
-    /// Another epoch has to be claimed.
+    /// Another epoch has to be claimed, for the same server.
     Again(EpochReason),
+    /// Another epoch has to be claimed, for this server.
+    Moved(Box<Server>),
 }
 
 /// Follows the server from a place in its log on.
 pub(super) async fn run(
     session: &mut Session<'_>,
-    server: &mut Server,
     (file, offset): (String, u64),
 ) -> Result<End, JobError> {
     let request = DumpRequest { file, offset, heartbeat: HEARTBEAT, until_end: false };
-    let mut dump = Dump::start(&session.request.connect, &request).await?;
-    let mut looked = Instant::now();
-    let mut guard = purge::Guard::default();
-    look_around(session, server).await?;
+    let mut dump = source::dump(&session.request.connect, &request, session.server_id()).await?;
+    let mut around = Around::begin(session);
     loop {
         if session.request.progress.is_stopped() {
             return Ok(End::Done("stopped"));
@@ -49,13 +52,14 @@ pub(super) async fn run(
             session.ship.flush().await?;
             return Ok(End::Done("current"));
         }
-        if looked.elapsed() >= BEAT {
-            if let Some(end) = beat(session, server, &mut guard).await? {
+        if around.is_over() {
+            if let Some(end) = turn(session, &mut around).await? {
                 return Ok(end);
             }
-            looked = Instant::now();
+        } else if around.began.elapsed() >= BEAT {
+            session.sign_of_life().await?;
         }
-        let nap = nap(session, looked);
+        let nap = nap(session);
         let began = Instant::now();
         let next = tokio::select! {
             biased;
@@ -76,9 +80,9 @@ pub(super) async fn run(
 }
 
 /// How long to wait for the next event before something else is due.
-fn nap(session: &Session<'_>, looked: Instant) -> Duration {
+fn nap(session: &Session<'_>) -> Duration {
     let now = Instant::now();
-    let mut until = looked + BEAT;
+    let mut until = now + session.request.rpo;
     if let Some(due) = session.ship.due() {
         until = until.min(due);
     }
@@ -86,7 +90,7 @@ fn nap(session: &Session<'_>, looked: Instant) -> Duration {
         until = until.min(now + STARVED);
     }
     // A segment that is being completed is recorded soon after it is complete.
-    until.min(now + session.request.rpo).saturating_duration_since(now)
+    until.saturating_duration_since(now)
 }
 
 async fn take(session: &mut Session<'_>, captured: Captured) -> Result<(), JobError> {
@@ -96,6 +100,14 @@ async fn take(session: &mut Session<'_>, captured: Captured) -> Result<(), JobEr
             let name: BinlogName = name.parse().map_err(|e| {
                 JobError::preflight(format!("{e}"), "give --log-bin another base name")
             })?;
+            if ship.taken().is_some_and(|(last, at)| at > 0 && plan::is_before(&name, last)) {
+                // Numbers grow, unless the log was reset: a new connection tells.
+                return Err(MysqlError::Purged {
+                    file: name.to_string(),
+                    why: "the server went back to it".into(),
+                }
+                .into());
+            }
             ship.file(&name, offset).await?;
         }
         Captured::Event { offset, length, kind } => ship.event(offset, length, kind).await?,
@@ -142,48 +154,118 @@ fn is_before(a: &BinlogPosition, b: &BinlogPosition) -> bool {
     (number(&a.file), a.position) < (number(&b.file), b.position)
 }
 
-/// Looks at everything but the stream.
-async fn beat(
-    session: &mut Session<'_>,
-    server: &mut Server,
-    guard: &mut purge::Guard,
-) -> Result<Option<End>, JobError> {
-    if session.ship.is_between_groups() && session.renew().await? {
-        return Ok(Some(End::Again(EpochReason::Renewal)));
+/// Looks at everything but the stream, on a connection of its own: a Service that points to
+/// another server by now does not end the connections to the old one, and an address where nobody
+/// answers does not end a dump that goes on.
+struct Around {
+    looking: Option<JoinHandle<Result<Sight, JobError>>>,
+    began: Instant,
+}
+
+/// What a new connection finds.
+struct Sight {
+    server: Server,
+    identity: LogServer,
+    writable: bool,
+    /// The server's clock, and then the end of its log.
+    clock: Timestamp,
+    end: Option<BinlogPosition>,
+    /// What the server has and none of its files.
+    unlogged: GtidState,
+    /// Bytes between what was durable when the look began and that end.
+    behind: u64,
+}
+
+impl Around {
+    fn begin(session: &Session<'_>) -> Self {
+        let connect = session.request.connect.clone();
+        let durable = session.ship.writer.state().durable();
+        let looking = async move {
+            let limit = || MysqlError::Timeout { doing: "looking around".into(), after: LOOK };
+            let look = tokio::time::timeout(LOOK, Sight::of(&connect, durable));
+            look.await.map_err(|_| limit())?
+        };
+        Self { looking: Some(tokio::spawn(looking)), began: Instant::now() }
     }
-    // A Service that points to another server by now does not end the connection to the old one.
-    let (fresh, identity) = source::connect(&session.request.connect).await?;
-    let state = session.ship.writer.state();
-    if state.owner.as_ref().is_some_and(|owner| owner.server.name != identity.name) {
-        let mut fresh = fresh;
-        if fresh.is_writable().await? {
-            tracing::warn!(server = %identity.name, "another server answers at this address now");
-            *server = fresh;
-            return Ok(Some(End::Again(EpochReason::Server)));
+
+    /// Whether there is something to be seen, or another look is due.
+    fn is_over(&self) -> bool {
+        self.looking.as_ref().map_or_else(|| self.began.elapsed() >= BEAT, JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Around {
+    fn drop(&mut self) {
+        if let Some(looking) = self.looking.take() {
+            looking.abort();
         }
-        tracing::warn!(server = %identity.name, "another, read-only server answers at this address; staying");
-    } else {
-        *server = fresh;
     }
-    look_around(session, server).await?;
-    guard.look(session, server).await?;
-    Ok(None)
+}
+
+impl Sight {
+    async fn of(
+        connect: &ConnectOptions,
+        durable: Option<BinlogPosition>,
+    ) -> Result<Self, JobError> {
+        let (mut server, identity) = source::connect(connect).await?;
+        let writable = server.is_writable().await?;
+        let clock = server.utc_now().await?;
+        let (end, _) = server.current_position().await?;
+        let unlogged = server.unlogged().await?;
+        let behind = match (&durable, &end) {
+            (Some(durable), Some(end)) if is_before(durable, end) => {
+                source::bytes_between(&mut server, durable, end).await?
+            }
+            _ => 0,
+        };
+        Ok(Self { server, identity, writable, clock, end, unlogged, behind })
+    }
+}
+
+/// Takes what was seen, or begins to look again.
+async fn turn(session: &mut Session<'_>, around: &mut Around) -> Result<Option<End>, JobError> {
+    let Some(looking) = around.looking.take() else {
+        if session.ship.is_between_groups() && session.renew().await? {
+            return Ok(Some(End::Again(EpochReason::Renewal)));
+        }
+        *around = Around::begin(session);
+        return Ok(None);
+    };
+    let mut sight = match looking.await.map_err(|_| PipelineError::Worker)? {
+        Ok(sight) => sight,
+        Err(JobError::Mysql(error)) => {
+            session.request.status.error("source");
+            tracing::warn!(%error, "the server's address does not answer; the binary log is still read");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let owner = session.ship.writer.state().owner.as_ref();
+    if owner.is_some_and(|owner| owner.server.name != sight.identity.name) {
+        let server = &sight.identity.name;
+        if sight.writable {
+            tracing::warn!(%server, "another server answers at this address now");
+            return Ok(Some(End::Moved(Box::new(sight.server))));
+        }
+        tracing::warn!(%server, "another, read-only server answers at this address; staying");
+        session.request.status.condition(Condition::SourceDown);
+        return Ok(None);
+    }
+    session.ship.goes_on_from(&sight.unlogged).await?;
+    see(session, &sight).await?;
+    let mut guard = std::mem::take(&mut session.guard);
+    let guarded = guard.look(session, &mut sight.server).await;
+    session.guard = guard;
+    guarded.map(|()| None)
 }
 
 /// How far behind the archive is, and whether nothing happened.
-async fn look_around(session: &mut Session<'_>, server: &mut Server) -> Result<(), JobError> {
-    let clock = server.utc_now().await?;
-    let writable = server.is_writable().await?;
-    let (end, _) = server.current_position().await?;
+async fn see(session: &mut Session<'_>, sight: &Sight) -> Result<(), JobError> {
     let durable = session.ship.writer.state().durable();
-    let behind = match (&durable, &end) {
-        (Some(durable), Some(end)) if is_before(durable, end) => {
-            source::bytes_between(server, durable, end).await?
-        }
-        _ => 0,
-    };
+    let reached = !matches!((&durable, &sight.end), (Some(at), Some(end)) if is_before(at, end));
+    let behind = if reached { 0 } else { sight.behind };
     // By the server's own positions, so that no clock can be wrong.
-    let last = std::mem::replace(&mut session.end, end.clone());
+    let last = std::mem::replace(&mut session.end, sight.end.clone());
     let is_behind = match (&durable, &last) {
         (Some(durable), Some(last)) => is_before(durable, last),
         (None, last) => last.is_some(),
@@ -192,7 +274,7 @@ async fn look_around(session: &mut Session<'_>, server: &mut Server) -> Result<(
     let status = &session.request.status;
     status.lag(behind, is_behind);
     let now = status.read();
-    let condition = if !writable {
+    let condition = if !sight.writable {
         Condition::SourceDown
     } else if is_behind {
         Condition::Lagging
@@ -206,8 +288,11 @@ async fn look_around(session: &mut Session<'_>, server: &mut Server) -> Result<(
     status.condition(condition);
     if session.ship.last_append().elapsed() >= BEAT {
         // A demoted server is quiet, and says nothing of what happens on the new one.
-        let quiet = writable && durable.is_some() && durable == end && session.ship.is_shipped();
-        session.beat(quiet.then_some(clock), false).await.map_err(PipelineError::from)?;
+        let quiet = sight.writable
+            && durable.is_some()
+            && durable == sight.end
+            && session.ship.is_shipped();
+        session.beat(quiet.then_some(sight.clock), false).await?;
     }
     Ok(())
 }

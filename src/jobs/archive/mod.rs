@@ -22,7 +22,7 @@ pub use status::{Condition, Snapshot, Status};
 use super::{JobError, Position};
 use crate::{
     crypto::{self, kms::Kms, signer::Signer},
-    format::{Branch, EpochEntry, EpochReason, GapEntry, Role, RunIdentity},
+    format::{Branch, EpochEntry, EpochReason, ForkEntry, GapEntry, Role, RunIdentity},
     model::{HistoryId, Timestamp},
     mysql::{ConnectOptions, Server},
     pipeline::{
@@ -109,36 +109,49 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
     let mut log = tip(&request.repository).await?;
     let mut takeover = request.takeover;
     let mut new_history = request.new_history;
-    let mut run: Option<(Arc<Run>, session::Renewal)> = None;
+    let mut own: Option<(Arc<Run>, session::Renewal)> = None;
     let mut renewed: Option<Run> = None;
-    let mut again: Option<(EpochReason, Server)> = None;
+    let mut again: Option<(EpochReason, Option<Server>)> = None;
+    // The run of the last claim, which may have been written unheard.
+    let mut ours = None;
     loop {
         let (reason, mut server) = match again.take() {
-            Some(known) => known,
-            None => claim::wait(&request, &mut log, takeover).await?,
+            Some((reason, Some(server))) => (reason, server),
+            Some((reason, None)) => match source::connect(&request.connect).await {
+                Ok((server, _)) => (reason, server),
+                Err(error) => {
+                    wait_after(&request, error).await?;
+                    continue;
+                }
+            },
+            None => claim::wait(&request, &mut log, ours, takeover).await?,
         };
-        takeover = false;
-        let seen = source::see(&mut server, &log.frontier).await?;
+        let seen = match source::see(&mut server, &request.connect, &log).await {
+            Ok(seen) => seen,
+            Err(error) => {
+                wait_after(&request, error).await?;
+                continue;
+            }
+        };
         let mut parent = None;
         let start = match plan::start(&log, &seen) {
             Start::Refuse(refusal) if !new_history => return Err(refused(&refusal)),
             Start::Refuse(_) => {
-                parent = log.owner.as_ref().map(|owner| Branch {
-                    history: owner.history,
-                    at: log.frontier.shared_with(&seen.executed),
-                });
-                Start::Begin { file: seen.files[0].name.clone(), fork: None, gap: None }
+                let (file, at) =
+                    source::branch(&request.repository, &request.connect, &seen).await?;
+                parent = log.owner.as_ref().map(|owner| Branch { history: owner.history, at });
+                Start::Begin { file, fork: None, gap: None }
             }
             start => start,
         };
-        new_history = false;
         // The same process goes on with its run, unless that is to be renewed.
-        let kept = run.take().filter(|_| reason == EpochReason::Server);
-        let (owner, renewal) = match (renewed.take(), kept) {
+        let kept = own.take().filter(|_| reason == EpochReason::Server);
+        let (run, renewal) = match (renewed.take(), kept) {
             (Some(fresh), _) => (Arc::new(fresh), session::Renewal::new(&request)),
             (None, Some((run, renewal))) => (run, renewal),
             (None, None) => (Arc::new(begin(&request).await?), session::Renewal::new(&request)),
         };
+        ours = Some(run.id);
         let history = match (&log.owner, &parent) {
             (Some(owner), None) => owner.history,
             _ => HistoryId::from_bytes(crypto::random().map_err(PipelineError::from)?),
@@ -148,20 +161,25 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             server: seen.server.clone(),
             history,
             parent,
-            resumes: (start == Start::Resume).then(|| log.durable()).flatten(),
+            resumes: matches!(start, Start::Resume { .. }).then(|| log.durable()).flatten(),
         };
-        let switched = log.owner.as_ref().is_some_and(|o| o.server.name != seen.server.name);
-        let writer = match LogWriter::claim(Arc::clone(&owner), log, claim).await {
+        let writer = match LogWriter::claim(Arc::clone(&run), log, claim).await {
             Ok(writer) => writer,
             Err((PipelineError::Fenced { .. }, state)) => {
                 // Somebody else was quicker: stand by.
                 log = state;
                 continue;
             }
-            Err((error, _)) => return Err(error.into()),
+            Err((error, state)) => {
+                log = state;
+                own = Some((run, renewal));
+                wait_after(&request, error.into()).await?;
+                continue;
+            }
         };
+        (takeover, new_history) = (false, false);
         tracing::info!(epoch = writer.epoch(), ?reason, server = %seen.server.name, "claimed the log");
-        match session::run(&request, writer, server, start, switched, renewal).await? {
+        match session::run(&request, writer, server, start, renewal).await? {
             session::Ended::Done { log, status } => {
                 return Ok(archived(&request, &log, status));
             }
@@ -169,10 +187,29 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
                 log = state;
                 again = Some((reason, server));
                 renewed = renewal.run.take();
-                run = Some((owner, renewal));
+                own = Some((run, renewal));
             }
         }
     }
+}
+
+/// Waits a little after what may pass by itself; anything else comes back.
+async fn wait_after(request: &Request, error: JobError) -> Result<(), JobError> {
+    let condition = match &error {
+        JobError::Mysql(_) if !claim::is_final(&error) => Condition::SourceDown,
+        JobError::Pipeline(PipelineError::Store(_)) => Condition::StoreDown,
+        _ => return Err(error),
+    };
+    if request.until_current {
+        return Err(error);
+    }
+    request.status.condition(condition);
+    tracing::warn!(%error, "the log could not be claimed; trying again");
+    tokio::select! {
+        () = request.progress.stopped() => {}
+        () = tokio::time::sleep(claim::LOOK) => {}
+    }
+    Ok(())
 }
 
 async fn begin(request: &Request) -> Result<Run, PipelineError> {
@@ -191,7 +228,7 @@ fn refused(refusal: &Refusal) -> JobError {
         Why::Stranger => {
             "check --mysql-host and --cluster; if it is the new beginning of this cluster, take a base backup and run once with --new-history"
         }
-        Why::Reset | Why::Crashed => {
+        Why::Reset | Why::Anew | Why::Crashed => {
             "what is archived stays restorable; take a new base backup, and run once with --new-history to archive what comes now"
         }
     };
@@ -215,6 +252,16 @@ fn archived(request: &Request, log: &LogState, status: &'static str) -> Archived
         forks: now.forks,
         log_head: log.head.to_string(),
     }
+}
+
+fn warn_of_fork(fork: &ForkEntry) {
+    tracing::error!(
+        forked = fork.forked,
+        transactions = fork.transactions,
+        left = %fork.left,
+        taken = %fork.taken,
+        "a fork: these transactions are archived, and the new primary does not have them"
+    );
 }
 
 fn warn_of_gap(gap: &GapEntry) {

@@ -48,6 +48,7 @@ fn log(owner: LogServer, frontier: &str, file: &str, durable: u64, closed: bool)
     LogState {
         owner: Some(owner),
         frontier: state(frontier),
+        committed_until: Timestamp::from_microseconds(50_000_000),
         files: vec![FileState { open, tails: Vec::new() }],
         ..LogState::default()
     }
@@ -67,7 +68,32 @@ fn seen(server: LogServer, executed: &str, files: &[(&str, u64, &str)]) -> Seen 
             .map(|(name, _, previous)| (name.parse().unwrap(), state(previous)))
             .collect(),
         executed: state(executed),
+        unlogged: state(""),
+        known: None,
+        beginning: None,
     }
+    .begun(0, 0)
+}
+
+impl Seen {
+    /// The file that was read last and the oldest one, begun at these seconds.
+    fn begun(self, known: i64, beginning: i64) -> Self {
+        let at = |seconds: i64| Timestamp::from_microseconds(seconds * 1_000_000).unwrap();
+        let oldest = self.previous.last().unwrap().1.clone();
+        Self {
+            known: Some(Beginning { created: at(known), previous: state("") }),
+            beginning: Some(Beginning { created: at(beginning), previous: oldest }),
+            ..self
+        }
+    }
+
+    fn without(self, unlogged: &str) -> Self {
+        Self { unlogged: state(unlogged), ..self }
+    }
+}
+
+fn resumes() -> Start {
+    Start::Resume { gap: None }
 }
 
 fn begins(file: &str) -> Start {
@@ -102,11 +128,11 @@ fn the_same_server_goes_on_where_it_was() {
     // In the file, at its end before the server said so, and in the next one.
     assert_eq!(
         start(&log(server(), &archived, "b.1", 600, false), &seen(server(), &all, &files)),
-        Start::Resume
+        resumes()
     );
     assert_eq!(
         start(&log(server(), &archived, "b.1", 900, false), &seen(server(), &all, &files)),
-        Start::Resume
+        resumes()
     );
     assert_eq!(
         start(&log(server(), &archived, "b.1", 900, true), &seen(server(), &all, &files)),
@@ -114,7 +140,7 @@ fn the_same_server_goes_on_where_it_was() {
     );
     assert_eq!(
         start(&log(server(), &archived, "b.2", 500, true), &seen(server(), &all, &files)),
-        Start::Resume
+        resumes()
     );
 }
 
@@ -167,24 +193,40 @@ fn a_promoted_replica_that_lacks_transactions_is_a_fork() {
 #[test]
 fn a_reset_server_is_refused() {
     let archived = format!("{A}:1-12");
-    // With nothing yet, and with new transactions under old names.
-    for executed in [String::new(), format!("{A}:1-3")] {
-        let seen = seen(server(A, 1), &executed, &[("b.1", 300, "")]);
+    // With nothing yet, with new transactions under old names, and with more than before.
+    for executed in [String::new(), format!("{A}:1-3"), format!("{A}:1-30")] {
+        let seen = seen(server(A, 1), &executed, &[("b.1", 300, "")]).begun(60, 60);
         assert_eq!(why(start(&log(server(A, 1), &archived, "b.2", 600, false), &seen)), Why::Reset);
+        // The file that was read last has the name of a new one.
+        assert_eq!(why(start(&log(server(A, 1), &archived, "b.1", 100, false), &seen)), Why::Reset);
     }
-    let seen = seen(server("id-1", 1), "", &[("b.1", 300, "")]);
-    assert_eq!(why(start(&log(server("id-1", 1), "0-1-12", "b.2", 600, false), &seen)), Why::Reset);
+    // MariaDB bears the same name when it was rebuilt.
+    let seen = seen(server("id-1", 1), "", &[("b.1", 300, "")]).begun(60, 60);
+    assert_eq!(why(start(&log(server("id-1", 1), "0-1-12", "b.2", 600, false), &seen)), Why::Anew);
 }
 
 #[test]
 fn a_server_that_lost_what_is_archived_is_refused() {
     let archived = format!("{A}:1-12");
     let files = [("b.1", 900, ""), ("b.2", 300, ""), ("b.3", 100, "")];
-    let lost = seen(server(A, 1), &format!("{A}:1-11"), &files);
-    assert_eq!(why(start(&log(server(A, 1), &archived, "b.2", 300, false), &lost)), Why::Crashed);
-    // It has used the names again, and its file is shorter.
-    let reused = seen(server(A, 1), &format!("{A}:1-15"), &files);
-    assert_eq!(why(start(&log(server(A, 1), &archived, "b.2", 600, false), &reused)), Why::Crashed);
+    // It has used the names again, and its file is shorter, or another one.
+    for executed in [format!("{A}:1-11"), format!("{A}:1-15")] {
+        let lost = seen(server(A, 1), &executed, &files);
+        assert_eq!(
+            why(start(&log(server(A, 1), &archived, "b.2", 600, false), &lost)),
+            Why::Crashed
+        );
+        let lost = seen(server(A, 1), &executed, &files).begun(60, 0);
+        assert_eq!(
+            why(start(&log(server(A, 1), &archived, "b.2", 300, false), &lost)),
+            Why::Crashed
+        );
+        // Or it is not there, though older ones are.
+        assert_eq!(
+            why(start(&log(server(A, 1), &archived, "b.4", 300, false), &lost)),
+            Why::Crashed
+        );
+    }
     // A former primary comes back from an old copy, behind a server of another name.
     let old = seen(server(A, 1), &format!("{A}:1-7"), &files);
     assert_eq!(why(start(&log(server(B, 2), &archived, "r.2", 600, false), &old)), Why::Crashed);
@@ -193,6 +235,43 @@ fn a_server_that_lost_what_is_archived_is_refused() {
         why(start(&log(server("id-2", 2), "0-1-9,0-2-12", "r.2", 600, false), &old)),
         Why::Crashed
     );
+}
+
+#[test]
+fn what_is_written_and_not_yet_executed_is_not_lost() {
+    // A commit that waits for a replica's word is in the file, and in no set.
+    let files = [("b.2", 700, "")];
+    let waiting = seen(server(A, 1), &format!("{A}:1-11"), &files);
+    let log = log(server(A, 1), &format!("{A}:1-12"), "b.2", 600, false);
+    assert_eq!(start(&log, &waiting), resumes());
+}
+
+#[test]
+fn a_claim_that_was_written_without_its_fork_is_made_good() {
+    // The owner died between the two records: the log ends with a file of the server before.
+    let mut log = log(server(A, 1), &format!("{A}:1-12"), "b.1", 600, false);
+    log.owner.as_mut().unwrap().server = server(B, 2);
+    let files = [("b.1", 900, "")];
+    let seen = seen(server(B, 2), &format!("{A}:1-10,{B}:1-3"), &files);
+    let Start::Begin { fork: Some(fork), gap: None, .. } = start(&log, &seen) else { panic!() };
+    assert_eq!((fork.forked, fork.left.as_str()), (format!("{A}:11-12"), A));
+}
+
+#[test]
+fn what_is_in_no_file_is_a_gap() {
+    // A replica that was made from a copy: its first file begins with nothing before it.
+    let files = [("r.1", 900, "")];
+    let copied = seen(server(B, 2), &format!("{A}:1-20,{B}:1-3"), &files);
+    let copied = copied.without(&format!("{A}:1-20"));
+    let old = log(server(A, 1), &format!("{A}:1-12"), "b.2", 600, false);
+    let Start::Begin { gap: Some(gap), fork: None, .. } = start(&old, &copied) else { panic!() };
+    assert_eq!((gap.missing, gap.transactions), (format!("{A}:13-20"), 8));
+    // `SET GLOBAL gtid_purged` on the server that is being read.
+    let files = [("b.2", 900, "")];
+    let given = seen(server(A, 1), &format!("{A}:1-12,{B}:1-3"), &files);
+    let given = given.without(&format!("{B}:1-3"));
+    let Start::Resume { gap: Some(gap) } = start(&old, &given) else { panic!() };
+    assert_eq!((gap.missing, gap.transactions), (format!("{B}:1-3"), 3));
 }
 
 #[test]

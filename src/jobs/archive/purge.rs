@@ -9,10 +9,7 @@ use super::{session::Session, source};
 use crate::{
     jobs::JobError,
     model::{BinlogName, Timestamp},
-    mysql::{
-        ConnectOptions, Server,
-        replication::{Captured, Dump, DumpRequest, Meaning},
-    },
+    mysql::{ConnectOptions, Server},
 };
 
 /// How often the guard looks.
@@ -84,7 +81,7 @@ impl Guard {
         for at in 1..=until {
             let Ok(name) = files[at].name.parse::<BinlogName>() else { break };
             // A file ends when the next one begins.
-            let ended = self.began(&session.request.connect, &name).await?;
+            let ended = self.began(&session.request.connect, &name, identity.server_id).await?;
             if now.seconds_since(ended) < age.as_secs_f64() {
                 break;
             }
@@ -92,7 +89,9 @@ impl Guard {
         }
         let Some(keep) = keep else { return Ok(()) };
         let warnings = server.purge_to(keep.as_str()).await?;
-        tracing::info!(before = %keep, "purged binary logs that are archived");
+        if warnings.is_empty() {
+            tracing::info!(before = %keep, "purged binary logs that are archived");
+        }
         for warning in warnings {
             tracing::warn!(warning, "the server keeps binary logs that a replica reads");
         }
@@ -105,31 +104,13 @@ impl Guard {
         &mut self,
         connect: &ConnectOptions,
         name: &BinlogName,
+        server_id: u32,
     ) -> Result<Timestamp, JobError> {
         if let Some(known) = self.began.get(name) {
             return Ok(*known);
         }
-        let request = DumpRequest {
-            file: name.to_string(),
-            offset: 4,
-            heartbeat: Duration::from_secs(5),
-            until_end: true,
-        };
-        let mut dump = Dump::look(connect, &request).await?;
-        loop {
-            match dump.next().await? {
-                Captured::End(end) => {
-                    if let Meaning::FormatDescription { created, .. } = end.meaning {
-                        let at = Timestamp::from_microseconds(i64::from(created) * 1_000_000);
-                        let at = at.unwrap_or_else(Timestamp::now);
-                        self.began.insert(name.clone(), at);
-                        return Ok(at);
-                    }
-                }
-                // An empty file says nothing of its age: it is young.
-                Captured::Eof => return Ok(Timestamp::now()),
-                _ => {}
-            }
-        }
+        let begun = source::begins(connect, name, server_id).await?.created;
+        self.began.insert(name.clone(), begun);
+        Ok(begun)
     }
 }

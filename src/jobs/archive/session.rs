@@ -6,17 +6,17 @@ use super::{
     BEAT, Request, begin, claim,
     follow::{self, End},
     plan::{self, Start},
-    refused,
+    purge, refused,
     ship::Shipper,
     source,
     status::Condition,
-    warn_of_gap,
+    warn_of_fork, warn_of_gap,
 };
 use crate::{
-    format::{EpochReason, HeartbeatEntry, LogEntry},
+    format::{EpochReason, GapEntry, HeartbeatEntry, LogEntry},
     jobs::JobError,
-    model::{BinlogPosition, Flavor},
-    mysql::{MysqlError, Server},
+    model::BinlogPosition,
+    mysql::{ConnectOptions, MysqlError, Server},
     pipeline::{
         PipelineError, Run,
         log::{LogState, LogWriter},
@@ -31,14 +31,14 @@ const GRACE: u32 = 3;
 /// How often a renewal is tried.
 const RENEW_AGAIN: Duration = Duration::from_mins(5);
 /// The longest pause before the server or the store is tried again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// How an epoch ended.
 pub(super) enum Ended {
     /// The job is done.
     Done { log: LogState, status: &'static str },
-    /// Another epoch is to be claimed by the same process.
-    Again { log: LogState, reason: EpochReason, server: Server, renewal: Renewal },
+    /// Another epoch is to be claimed by the same process, for this server if there is another.
+    Again { log: LogState, reason: EpochReason, server: Option<Server>, renewal: Renewal },
 }
 
 /// When the DEK is renewed, and the run that does it.
@@ -67,7 +67,9 @@ pub(super) struct Session<'a> {
     /// Where the server's log ended at the last look.
     pub(super) end: Option<BinlogPosition>,
     pub(super) renewal: Renewal,
-    /// How long captured bytes waited, when the store was last down.
+    /// What may be purged from the server.
+    pub(super) guard: purge::Guard,
+    /// The last pause before the server or the store was tried again.
     pause: Duration,
 }
 
@@ -76,15 +78,23 @@ pub(super) async fn run(
     writer: LogWriter,
     mut server: Server,
     start: Start,
-    switched: bool,
     renewal: Renewal,
 ) -> Result<Ended, JobError> {
     let target = if request.until_current { server.current_position().await?.0 } else { None };
     let ship = Shipper::new(writer, request.status.clone(), request.rpo)?;
-    let mut session = Session { request, ship, target, end: None, renewal, pause: Duration::ZERO };
-    let outcome = session.own(server, start, switched).await;
+    let mut session = Session {
+        request,
+        ship,
+        target,
+        end: None,
+        renewal,
+        guard: purge::Guard::default(),
+        pause: Duration::ZERO,
+    };
+    let outcome = session.own(start).await;
     match outcome {
         Ok(Outcome::Done(status)) => {
+            session.ship.source_lost().await?;
             session.ship.finish().await?;
             session.release().await?;
             request.status.condition(Condition::Stopped);
@@ -103,8 +113,6 @@ pub(super) async fn run(
             Ok(Ended::Done { log, status })
         }
         Ok(Outcome::Again(reason, server)) => {
-            session.ship.finish().await?;
-            session.ship.promote().await?;
             let log = session.ship.writer.into_state();
             Ok(Ended::Again { log, reason, server, renewal: session.renewal })
         }
@@ -113,6 +121,10 @@ pub(super) async fn run(
                 request.status.condition(Condition::Fenced);
             }
             session.ship.abandon().await;
+            if let JobError::Target { .. } = error {
+                // A person has to decide, and then nobody need wait for our silence.
+                let _ = session.release().await;
+            }
             Err(error)
         }
     }
@@ -126,39 +138,58 @@ fn stopped(log: &LogState) -> JobError {
 
 impl Session<'_> {
     /// Follows the server through lost connections and an absent store.
-    async fn own(
-        &mut self,
-        mut server: Server,
-        mut start: Start,
-        mut switched: bool,
-    ) -> Result<Outcome, JobError> {
+    async fn own(&mut self, mut start: Start) -> Result<Outcome, JobError> {
         loop {
             let entered = Instant::now();
-            let tried = match self.enter(start, switched).await {
-                Ok(from) => follow::run(self, &mut server, from).await,
+            let tried = match self.enter(start).await {
+                Ok(from) => follow::run(self, from).await,
                 Err(error) => Err(error),
             };
-            let error = match tried {
+            let tried = match tried {
                 Ok(End::Done(status)) => return Ok(Outcome::Done(status)),
-                Ok(End::Again(reason)) => return Ok(Outcome::Again(reason, server)),
-                Err(error) => error,
+                Ok(End::Again(reason)) => self.hand_over(reason, None).await,
+                Ok(End::Moved(server)) => self.hand_over(EpochReason::Server, Some(*server)).await,
+                Err(error) => Err(error),
             };
             if entered.elapsed() > LONGEST_PAUSE {
                 self.pause = Duration::ZERO;
             }
-            self.overcome(error).await?;
-            match self.reconnect().await? {
-                Next::Follow(found, next) => (server, start, switched) = (found, next, false),
-                Next::Moved(found) => return Ok(Outcome::Again(EpochReason::Server, found)),
-                Next::Stopped => return Ok(Outcome::Done("stopped")),
+            let mut tried = tried;
+            start = loop {
+                match tried {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(error) => self.overcome(error).await?,
+                }
+                tried = match self.reconnect().await? {
+                    Next::Follow(next) => break next,
+                    Next::Moved(server) => self.hand_over(EpochReason::Server, Some(server)).await,
+                    Next::Stopped => return Ok(Outcome::Done("stopped")),
+                };
             }
         }
     }
 
+    /// Ships what was captured, before another epoch is claimed.
+    async fn hand_over(
+        &mut self,
+        reason: EpochReason,
+        server: Option<Server>,
+    ) -> Result<Outcome, JobError> {
+        self.ship.source_lost().await?;
+        self.ship.finish().await?;
+        self.ship.promote().await?;
+        Ok(Outcome::Again(reason, server))
+    }
+
+    /// The `server_id` of the server that is read.
+    pub(super) fn server_id(&self) -> u32 {
+        self.ship.writer.state().owner.as_ref().map_or(0, |owner| owner.server.server_id)
+    }
+
     /// Records what has to be recorded before the first byte. Returns where to dump from.
-    async fn enter(&mut self, start: Start, switched: bool) -> Result<(String, u64), JobError> {
+    async fn enter(&mut self, start: Start) -> Result<(String, u64), JobError> {
         match start {
-            Start::Resume => {
+            Start::Resume { gap } => {
                 let current = self.ship.writer.state().current().map(|file| file.open.clone());
                 let open = current.ok_or(PipelineError::Worker)?;
                 let below = |offset: &u64| *offset <= u64::from(u32::MAX);
@@ -168,6 +199,7 @@ impl Session<'_> {
                 if !self.ship.is_filling() {
                     self.ship.promote().await?;
                 }
+                self.gap(gap).await?;
                 Ok((open.file.to_string(), from))
             }
             Start::Begin { file, fork, gap } => {
@@ -175,33 +207,25 @@ impl Session<'_> {
                     self.ship.promote().await?;
                 }
                 if let Some(fork) = fork {
-                    tracing::error!(
-                        forked = fork.forked,
-                        transactions = fork.transactions,
-                        left = %fork.left,
-                        taken = %fork.taken,
-                        "a fork: these transactions are archived, and the new primary does not have them"
-                    );
+                    warn_of_fork(&fork);
                     self.ship.note(LogEntry::Fork(fork)).await?;
                     self.request.status.fork();
                 }
-                if let Some(gap) = gap {
-                    self.request.status.condition(Condition::Purged);
-                    warn_of_gap(&gap);
-                    self.ship.note(LogEntry::Gap(gap)).await?;
-                    self.request.status.gap();
-                }
-                let state = self.ship.writer.state();
-                let mariadb =
-                    state.owner.as_ref().is_some_and(|o| o.server.flavor == Flavor::Mariadb);
-                if mariadb && switched {
-                    let frontier = state.frontier.clone();
-                    self.ship.expect(&frontier);
-                }
+                self.gap(gap).await?;
+                self.ship.expect();
                 Ok((file.to_string(), 4))
             }
             Start::Refuse(refusal) => Err(refused(&refusal)),
         }
+    }
+
+    async fn gap(&mut self, gap: Option<GapEntry>) -> Result<(), PipelineError> {
+        let Some(gap) = gap else { return Ok(()) };
+        self.request.status.condition(Condition::Purged);
+        warn_of_gap(&gap);
+        self.ship.note(LogEntry::Gap(gap)).await?;
+        self.request.status.gap();
+        Ok(())
     }
 
     /// Puts things in order after a failure; an error that cannot be overcome comes back.
@@ -266,7 +290,17 @@ impl Session<'_> {
             if self.pause().await {
                 return Ok(Next::Stopped);
             }
-            match self.look().await {
+            let state = self.ship.writer.state().clone();
+            let connect = self.request.connect.clone();
+            let mut looking = std::pin::pin!(look(&connect, &state));
+            let looked = loop {
+                match tokio::time::timeout(BEAT, &mut looking).await {
+                    Ok(looked) => break looked,
+                    // Whoever stands by must see that this epoch has an owner.
+                    Err(_) => self.live().await?,
+                }
+            };
+            match looked {
                 Ok(next) => return Ok(next),
                 Err(JobError::Mysql(error)) => {
                     let error = JobError::Mysql(error);
@@ -279,31 +313,14 @@ impl Session<'_> {
                 }
                 Err(error) => return Err(error),
             }
-            // Whoever stands by must see that this epoch has an owner.
-            if let Err(error) = self.sign_of_life().await {
-                self.overcome(error.into()).await?;
-            }
+            self.live().await?;
         }
     }
 
-    async fn look(&mut self) -> Result<Next, JobError> {
-        let (mut server, identity) = source::connect(&self.request.connect).await?;
-        let state = self.ship.writer.state();
-        let ours = state.owner.as_ref().is_some_and(|owner| owner.server.name == identity.name);
-        if !ours {
-            if !server.is_writable().await? {
-                return Err(MysqlError::Unsupported {
-                    what: format!("archiving server {}", identity.name),
-                    why: "it is read-only, and not the one that was being archived".into(),
-                }
-                .into());
-            }
-            return Ok(Next::Moved(server));
-        }
-        let seen = source::see(&mut server, &state.frontier).await?;
-        match plan::start(state, &seen) {
-            Start::Refuse(refusal) => Err(refused(&refusal)),
-            start => Ok(Next::Follow(server, start)),
+    async fn live(&mut self) -> Result<(), JobError> {
+        match self.sign_of_life().await {
+            Ok(()) => Ok(()),
+            Err(error) => self.overcome(error.into()).await,
         }
     }
 
@@ -373,14 +390,35 @@ impl Session<'_> {
     }
 }
 
+/// Who answers at the address, and where to read on.
+async fn look(connect: &ConnectOptions, state: &LogState) -> Result<Next, JobError> {
+    let (mut server, identity) = source::connect(connect).await?;
+    let ours = state.owner.as_ref().is_some_and(|owner| owner.server.name == identity.name);
+    if !ours {
+        if !server.is_writable().await? {
+            return Err(MysqlError::Unsupported {
+                what: format!("archiving server {}", identity.name),
+                why: "it is read-only, and not the one that was being archived".into(),
+            }
+            .into());
+        }
+        return Ok(Next::Moved(server));
+    }
+    let seen = source::see(&mut server, connect, state).await?;
+    match plan::start(state, &seen) {
+        Start::Refuse(refusal) => Err(refused(&refusal)),
+        start => Ok(Next::Follow(start)),
+    }
+}
+
 /// How owning the log ended.
 enum Outcome {
     Done(&'static str),
-    Again(EpochReason, Server),
+    Again(EpochReason, Option<Server>),
 }
 
 enum Next {
-    Follow(Server, Start),
+    Follow(Start),
     Moved(Server),
     Stopped,
 }

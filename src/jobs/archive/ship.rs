@@ -15,15 +15,15 @@ use super::{
 };
 use crate::{
     format::{
-        GapEntry, GroupMark, LogEntry, LogRange, OpenFile, Opening, SegmentData, SegmentEntry,
-        TailEntry,
+        ForkEntry, GapEntry, GroupMark, LogEntry, LogRange, OpenFile, Opening, SegmentData,
+        SegmentEntry, TailEntry,
     },
-    model::{BinlogName, Flavor, Gtid, GtidState, ServerName, Timestamp},
+    model::{BinlogName, Flavor, Gtid, GtidSet, GtidState, Missing, ServerName, Timestamp},
     mysql::replication::{EventEnd, Meaning},
     pipeline::{
         PipelineError,
         budget::{LOG_EVENT_BYTES, SEGMENT_BYTES, TAIL_BYTES},
-        log::{LogWriter, SegmentSealer, TailSealer},
+        log::{LogState, LogWriter, SegmentSealer, TailSealer},
     },
 };
 
@@ -45,6 +45,15 @@ struct Segment {
     sealer: SegmentSealer,
     range: RangeBuilder,
     since: Instant,
+}
+
+/// The last transaction of a domain that is archived, and not met yet where reading began.
+struct Unmatched {
+    server: u32,
+    sequence: u64,
+    /// Whether any archived transaction of the domain was met. What comes before is older than
+    /// the archive.
+    joined: bool,
 }
 
 /// Bytes that are durable already and are read again, to be compared.
@@ -88,8 +97,10 @@ pub(super) struct Shipper {
     skim: Option<Skim>,
     /// Whether what was read again is not what was archived.
     differs: bool,
-    /// MariaDB, on a new server: the last transaction of each domain, until it is met.
-    unmatched: BTreeMap<u32, (u32, u64)>,
+    /// MariaDB, where reading began: what was archived before.
+    before: GtidState,
+    /// The last transaction of each of its domains, until it is met.
+    unmatched: BTreeMap<u32, Unmatched>,
     last_append: Instant,
 }
 
@@ -100,6 +111,7 @@ impl Shipper {
         rpo: Duration,
     ) -> Result<Self, PipelineError> {
         let owner = writer.state().owner.clone().ok_or(PipelineError::Worker)?;
+        status.durable(writer.state(), writer.written(), true);
         Ok(Self {
             writer,
             status,
@@ -122,6 +134,7 @@ impl Shipper {
             opening: None,
             skim: None,
             differs: false,
+            before: GtidState::empty(Flavor::Mariadb),
             unmatched: BTreeMap::new(),
             last_append: Instant::now(),
         })
@@ -143,10 +156,15 @@ impl Shipper {
         }
     }
 
-    /// MariaDB, before a file of another server: these have to be met in it.
-    pub(super) fn expect(&mut self, frontier: &GtidState) {
-        if let crate::model::GtidSet::Mariadb(domains) = frontier.position() {
-            self.unmatched = domains;
+    /// Reading begins with another file: what was archived last has to be met in it. MariaDB only,
+    /// whose positions name but the last transaction of a domain; sets of MySQL tell by themselves.
+    pub(super) fn expect(&mut self) {
+        self.before = self.writer.state().frontier.clone();
+        if let GtidSet::Mariadb(domains) = self.before.position() {
+            let unmatched = |(domain, (server, sequence))| {
+                (domain, Unmatched { server, sequence, joined: false })
+            };
+            self.unmatched = domains.into_iter().map(unmatched).collect();
         }
     }
 
@@ -294,7 +312,7 @@ impl Shipper {
         self.cut = end.in_group;
         match &end.meaning {
             Meaning::FormatDescription { created, .. } if !skims => self.begin(*created)?,
-            Meaning::Previous(previous) => self.opened(previous, skims),
+            Meaning::Previous(previous) => self.opened(previous, skims).await?,
             Meaning::Incident { message } => {
                 tracing::error!(
                     message,
@@ -365,47 +383,110 @@ impl Shipper {
         Ok(())
     }
 
-    fn opened(&mut self, previous: &GtidState, skims: bool) {
-        let Some(outline) = self.opening.take() else { return };
+    async fn opened(&mut self, previous: &GtidState, skims: bool) -> Result<(), PipelineError> {
+        let Some(outline) = self.opening.take() else { return Ok(()) };
         if skims {
             let read = Opening { previous: previous.clone(), outline: outline.digest() };
             self.differs |= self.skim.as_ref().is_some_and(|skim| skim.opening != read);
-            return;
+            return Ok(());
         }
-        self.unmatched
-            .retain(|domain, (server, sequence)| previous.sequence(*domain, *server) != *sequence);
+        self.unmatched.retain(|domain, last| {
+            last.joined |= previous.meets(&self.before.domain(*domain));
+            previous.sequence(*domain, last.server) != last.sequence
+        });
+        self.goes_on_from(previous).await?;
         let opening = Opening { previous: previous.clone(), outline: outline.digest() };
         let tail = self.tail.as_mut().map(|tail| &mut tail.range);
         let segment = self.segment.as_mut().map(|segment| &mut segment.range);
         for range in tail.into_iter().chain(segment) {
             range.opening(opening.clone());
         }
+        Ok(())
     }
 
-    /// On a new server of MariaDB a domain goes on only behind the transaction that is archived
-    /// last: numbers alone would not tell whether something lies between.
-    async fn match_gtid(&mut self, gtid: &Gtid) -> Result<(), PipelineError> {
-        let Gtid::Mariadb { domain, server, sequence } = gtid else { return Ok(()) };
-        let Some(&(last_server, last)) = self.unmatched.get(domain) else { return Ok(()) };
-        if *sequence < last {
+    /// What was before is archived, or no file has it: a client may give a server transactions
+    /// that were never in its log (`SET GLOBAL gtid_purged`).
+    pub(super) async fn goes_on_from(&mut self, previous: &GtidState) -> Result<(), PipelineError> {
+        let is_new =
+            |state: &LogState| !state.frontier.is_empty() && !previous.is_within(&state.frontier);
+        if !is_new(self.writer.state()) {
             return Ok(());
         }
-        self.unmatched.remove(domain);
-        if (*server, *sequence) == (last_server, last) || *sequence == last + 1 {
-            return Ok(());
-        }
-        self.flush().await?;
+        // They may be in the segment that is being completed.
+        self.settled().await?;
         let state = self.writer.state();
+        if !is_new(state) {
+            return Ok(());
+        }
+        let Some(missing) = previous.missing_from(&state.frontier) else { return Ok(()) };
+        self.gap(missing, previous.clone()).await
+    }
+
+    async fn gap(&mut self, missing: Missing, resumes_at: GtidState) -> Result<(), PipelineError> {
         let gap = GapEntry {
             server: self.server.clone(),
             file: self.name.clone().ok_or(PipelineError::Worker)?,
-            missing: format!("{domain}-{last_server}-{}…{}", last + 1, sequence - 1),
-            transactions: sequence - last - 1,
-            after: state.committed_until,
-            resumes_at: state.frontier.clone(),
+            missing: missing.text,
+            transactions: missing.count,
+            after: self.writer.state().committed_until,
+            resumes_at,
         };
         super::warn_of_gap(&gap);
-        self.note(LogEntry::Gap(gap)).await
+        self.note(LogEntry::Gap(gap)).await?;
+        self.status.gap();
+        Ok(())
+    }
+
+    /// Where MariaDB begins with another file, a domain goes on only behind the transaction that
+    /// is archived last: numbers alone would not tell whether something lies between, or whether
+    /// others bear the same numbers.
+    async fn match_gtid(&mut self, gtid: &Gtid) -> Result<(), PipelineError> {
+        let &Gtid::Mariadb { domain, server, sequence } = gtid else { return Ok(()) };
+        let Some(known) = self.unmatched.get_mut(&domain) else { return Ok(()) };
+        let (last_server, last) = (known.server, known.sequence);
+        if self.before.sequence(domain, server) >= sequence {
+            known.joined = true;
+            if (server, sequence) == (last_server, last) {
+                self.unmatched.remove(&domain);
+            }
+            return Ok(());
+        }
+        if sequence <= last && !known.joined {
+            return Ok(());
+        }
+        self.unmatched.remove(&domain);
+        if sequence == last + 1 {
+            return Ok(());
+        }
+        self.flush().await?;
+        if sequence > last {
+            let mut resumes_at = GtidState::empty(Flavor::Mariadb);
+            resumes_at.add_mariadb(domain, last_server, last);
+            let text = match (last + 1, sequence - 1) {
+                (first, end) if first == end => format!("{domain}-{last_server}-{first}"),
+                (first, end) => format!("{domain}-{last_server}-{first}…{end}"),
+            };
+            return self.gap(Missing { text, count: sequence - last - 1 }, resumes_at).await;
+        }
+        self.fork(domain, sequence, last_server).await
+    }
+
+    /// The server has other transactions under the numbers from `sequence` on than are archived.
+    async fn fork(&mut self, domain: u32, sequence: u64, left: u32) -> Result<(), PipelineError> {
+        let archived = self.writer.state().frontier.clone();
+        let frontier = archived.before(domain, sequence);
+        let Some(forked) = archived.missing_from(&frontier) else { return Ok(()) };
+        let fork = ForkEntry {
+            left: format!("id-{left}").parse().map_err(|_| PipelineError::Worker)?,
+            taken: self.server.clone(),
+            forked: forked.text,
+            transactions: forked.count,
+            frontier,
+        };
+        super::warn_of_fork(&fork);
+        self.note(LogEntry::Fork(fork)).await?;
+        self.status.fork();
+        Ok(())
     }
 
     /// Nothing has come for a moment.

@@ -1,13 +1,25 @@
 //! The server that is read: who it is, what it has, whether it is still the one at its address.
 
+use std::{collections::HashMap, time::Duration};
+
 use crate::{
     format::LogServer,
     jobs::JobError,
-    model::{BinlogName, BinlogPosition, GtidState, ServerName},
-    mysql::{ConnectOptions, Server},
+    model::{BinlogName, BinlogPosition, GtidState, ServerName, Timestamp},
+    mysql::{
+        ConnectOptions, MysqlError, Server,
+        replication::{Captured, Dump, DumpRequest, Meaning},
+    },
+    pipeline::{
+        PipelineError, Repository,
+        log::{FileState, LogState, read_archive},
+    },
 };
 
-use super::plan::{ListedFile, Seen};
+use super::plan::{Beginning, ListedFile, Seen};
+
+/// How long it may take until a dump begins.
+const DUMP: Duration = Duration::from_secs(15);
 
 /// The server at an address, as the log names it.
 pub(super) async fn identify(server: &mut Server) -> Result<LogServer, JobError> {
@@ -25,9 +37,14 @@ pub(super) async fn identify(server: &mut Server) -> Result<LogServer, JobError>
 }
 
 /// What the server has, as far as it takes to decide where to read on.
-pub(super) async fn see(server: &mut Server, frontier: &GtidState) -> Result<Seen, JobError> {
+pub(super) async fn see(
+    server: &mut Server,
+    connect: &ConnectOptions,
+    log: &LogState,
+) -> Result<Seen, JobError> {
     // What is executed is asked for first: what is committed meanwhile is in the files then.
     let executed = server.executed().await?;
+    let unlogged = server.unlogged().await?;
     let identity = identify(server).await?;
     let mut files = Vec::new();
     for log in server.binary_logs().await? {
@@ -36,22 +53,132 @@ pub(super) async fn see(server: &mut Server, frontier: &GtidState) -> Result<See
         })?;
         files.push(ListedFile { name, bytes: log.bytes });
     }
-    if files.is_empty() {
+    let Some(oldest) = files.first().map(|file| file.name.clone()) else {
         return Err(JobError::preflight(
             format!("server {} lists no binary log", identity.name),
             "start it with --log-bin",
         ));
-    }
+    };
     let mut previous = Vec::new();
     for file in files.iter().rev() {
         let before = server.previous_gtids(file.name.as_str()).await?;
-        let within = before.is_within(frontier);
+        let within = before.is_within(&log.frontier);
         previous.push((file.name.clone(), before));
-        if within && !frontier.is_empty() {
+        if within && !log.frontier.is_empty() {
             break;
         }
     }
-    Ok(Seen { server: identity, files, previous, executed })
+    let (mut known, mut beginning) = (None, None);
+    if let Some(open) = super::plan::last_read(log, &identity.name) {
+        if files.iter().any(|file| file.name == open.file) {
+            known = Some(begins(connect, &open.file, identity.server_id).await?);
+        }
+        beginning = Some(begins(connect, &oldest, identity.server_id).await?);
+    }
+    Ok(Seen { server: identity, files, previous, executed, unlogged, known, beginning })
+}
+
+/// A dump of the server with this `server_id`. Behind an address another one may answer by now.
+pub(super) async fn dump(
+    connect: &ConnectOptions,
+    request: &DumpRequest,
+    server_id: u32,
+) -> Result<Dump, JobError> {
+    checked(connect, request, server_id, Dump::start(connect, request)).await
+}
+
+async fn checked(
+    connect: &ConnectOptions,
+    request: &DumpRequest,
+    server_id: u32,
+    dump: impl Future<Output = Result<Dump, MysqlError>>,
+) -> Result<Dump, JobError> {
+    let doing = format!("reading the binary log {}", request.file);
+    let dump = match tokio::time::timeout(DUMP, dump).await {
+        Ok(dump) => dump?,
+        Err(_) => return Err(MysqlError::Timeout { doing, after: DUMP }.into()),
+    };
+    if dump.server_id() == server_id {
+        return Ok(dump);
+    }
+    let why = format!("server {} answers there, not {server_id}", dump.server_id());
+    Err(MysqlError::Lost { doing, endpoint: connect.endpoint.to_string(), why }.into())
+}
+
+/// What a binary log of the server begins with.
+pub(super) async fn begins(
+    connect: &ConnectOptions,
+    file: &BinlogName,
+    server_id: u32,
+) -> Result<Beginning, JobError> {
+    let request = DumpRequest {
+        file: file.to_string(),
+        offset: 4,
+        heartbeat: Duration::from_secs(5),
+        until_end: true,
+    };
+    let look = Dump::look(connect, &request);
+    let mut dump = checked(connect, &request, server_id, look).await?;
+    let mut begun = None;
+    loop {
+        match dump.next().await? {
+            Captured::End(end) => match end.meaning {
+                Meaning::FormatDescription { created, .. } => {
+                    begun = Timestamp::from_microseconds(i64::from(created) * 1_000_000);
+                }
+                Meaning::Previous(previous) => {
+                    let created = begun.ok_or_else(|| unreadable(file))?;
+                    return Ok(Beginning { created, previous });
+                }
+                _ => {}
+            },
+            Captured::Eof => return Err(unreadable(file).into()),
+            _ => {}
+        }
+    }
+}
+
+/// Where a new history begins: with the newest of the server's files that is archived under the
+/// same beginning, since everything before it is then archived as it is; else with its oldest file, and with
+/// nothing in common. The names of transactions prove nothing here: they were given twice.
+pub(super) async fn branch(
+    repository: &Repository,
+    connect: &ConnectOptions,
+    seen: &Seen,
+) -> Result<(BinlogName, GtidState), JobError> {
+    let archive = read_archive(repository).await?;
+    let mut archived: HashMap<BinlogName, Vec<Beginning>> = HashMap::new();
+    let mut add = |server: &ServerName, file: &BinlogName, created, previous: &GtidState| {
+        if *server == seen.server.name {
+            let beginning = Beginning { created, previous: previous.clone() };
+            archived.entry(file.clone()).or_default().push(beginning);
+        }
+    };
+    for segment in &archive.segments {
+        let range = &segment.range;
+        if let Some(opening) = &range.opening {
+            add(&range.server, &range.file, range.created, &opening.previous);
+        }
+    }
+    for FileState { open, .. } in &archive.state.files {
+        add(&open.server, &open.file, open.created, &open.opening.previous);
+    }
+    for ListedFile { name, .. } in seen.files.iter().rev() {
+        let Some(known) = archived.get(name) else { continue };
+        let begins = begins(connect, name, seen.server.server_id).await?;
+        if known.contains(&begins) {
+            return Ok((name.clone(), begins.previous));
+        }
+    }
+    let oldest = seen.files.first().ok_or(PipelineError::Worker)?;
+    Ok((oldest.name.clone(), GtidState::empty(seen.server.flavor)))
+}
+
+fn unreadable(file: &BinlogName) -> MysqlError {
+    MysqlError::Unsupported {
+        what: format!("reading the first events of binary log {file}"),
+        why: "it does not begin with its format and the transactions before it".into(),
+    }
 }
 
 /// Whether the server may be archived, and what to say about it; once for each server.

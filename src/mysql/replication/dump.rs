@@ -18,6 +18,7 @@ use super::{
 };
 
 const COM_QUERY: u8 = 0x03;
+const SERVER_ID: &str = "SELECT @@GLOBAL.server_id";
 const COM_BINLOG_DUMP: u8 = 0x12;
 const COM_REGISTER_SLAVE: u8 = 0x15;
 /// Flag of a dump: end instead of waiting for more.
@@ -50,6 +51,7 @@ pub struct DumpRequest {
 pub struct Dump {
     link: Link,
     transport: TransportSecurity,
+    server_id: u32,
     endpoint: Endpoint,
     user: String,
     events: Events,
@@ -102,6 +104,7 @@ impl Dump {
         let mut dump = Self {
             link,
             transport,
+            server_id: 0,
             endpoint: options.endpoint.clone(),
             user: options.user.clone(),
             events: Events::of_dump(request.file.clone(), request.offset),
@@ -112,6 +115,7 @@ impl Dump {
             ended: false,
         };
         dump.ask(&settings(identity, request.heartbeat)).await?;
+        dump.server_id = dump.ask_server_id().await?;
         dump.ask(&registration(identity)).await?;
         let mut ask = vec![COM_BINLOG_DUMP];
         ask.extend_from_slice(&offset.to_le_bytes());
@@ -128,6 +132,12 @@ impl Dump {
     #[must_use]
     pub fn transport(&self) -> TransportSecurity {
         self.transport
+    }
+
+    /// The `server_id` of whoever answered: behind one address another server may answer each time.
+    #[must_use]
+    pub fn server_id(&self) -> u32 {
+        self.server_id
     }
 
     /// What comes next. It may be cancelled, and nothing is lost then.
@@ -234,6 +244,38 @@ impl Dump {
             Some(0xff) => Err(self.refused(Refusal::parse(&answer))),
             _ => Err(self.events.damaged("the server answers something else than was asked")),
         }
+    }
+
+    /// Asks who this is (MySQL internals, "Text Resultset": count of columns, columns, EOF, rows,
+    /// EOF).
+    async fn ask_server_id(&mut self) -> Result<u32, MysqlError> {
+        let asked = async {
+            self.link.command(&[&[COM_QUERY], SERVER_ID.as_bytes()].concat()).await?;
+            let mut packets = Vec::new();
+            let mut ends = 0;
+            while ends < 2 {
+                let packet = self.link.receive(STATEMENT).await?;
+                let refused = packet.first() == Some(&0xff);
+                ends += usize::from(packet.first() == Some(&0xfe) && packet.len() < 9);
+                packets.push(packet);
+                if refused || packets.len() > 16 {
+                    break;
+                }
+            }
+            Ok(packets)
+        };
+        let asked = match tokio::time::timeout(STATEMENT, asked).await {
+            Ok(asked) => asked,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        let packets = self.heard(asked)?;
+        if let Some(last) = packets.last().filter(|packet| packet.first() == Some(&0xff)) {
+            return Err(self.refused(Refusal::parse(last)));
+        }
+        // One column: its count, the column, EOF, the row, EOF.
+        let row = packets.get(3).and_then(|row| row.get(1..)).unwrap_or_default();
+        let id = std::str::from_utf8(row).ok().and_then(|text| text.parse().ok());
+        id.ok_or_else(|| self.events.damaged("the server does not say its server_id"))
     }
 
     fn refused(&self, refusal: Refusal) -> MysqlError {

@@ -2,14 +2,19 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+
 use super::{reader, stored};
 use crate::{
     crypto::{Dek, kms::Kms},
-    format::{LogEntry, LogRange, ObjectKind, SealedRange, SegmentData, layout},
+    format::{LogEntry, LogRange, ObjectKind, SealedRange, SegmentData, SegmentEntry, layout},
     model::{DekId, RunId},
     pipeline::{
-        Accept, Objects, OnBad, PipelineError, Progress, Repository, StoredObject, budget::Budget,
-        open_objects, open_whole, repository::key,
+        Accept, Hasher, Objects, OnBad, PipelineError, Progress, Repository, StoredObject,
+        budget::{Budget, GROUP_BYTES},
+        open_objects, open_whole,
+        repository::key,
     },
     store::Key,
 };
@@ -20,21 +25,21 @@ pub struct RangeOpener<'a> {
     repository: &'a Repository,
     kms: &'a dyn Kms,
     progress: Arc<Progress>,
-    deks: HashMap<DekId, Dek>,
+    deks: Mutex<HashMap<DekId, Dek>>,
 }
 
 impl<'a> RangeOpener<'a> {
     /// An opener for one cluster.
     #[must_use]
     pub fn new(repository: &'a Repository, kms: &'a dyn Kms, progress: Arc<Progress>) -> Self {
-        Self { repository, kms, progress, deks: HashMap::new() }
+        Self { repository, kms, progress, deks: Mutex::default() }
     }
 
     /// Opens what a tail or segment record holds and hands its bytes on, in order.
     ///
     /// # Errors
     /// When anything is not as it was written, the store or the KMS fails, or the acceptor does.
-    pub async fn open<A: Accept>(&mut self, number: u64, acceptor: A) -> Result<A, PipelineError> {
+    pub async fn open<A: Accept>(&self, number: u64, acceptor: A) -> Result<A, PipelineError> {
         let found = reader::record(self.repository, number).await?.record;
         match found.entry {
             LogEntry::Tail(_) => self.tail(number, acceptor).await,
@@ -65,7 +70,37 @@ impl<'a> RangeOpener<'a> {
         }
     }
 
-    async fn tail<A: Accept>(&mut self, number: u64, mut acceptor: A) -> Result<A, PipelineError> {
+    /// Compares what is stored with its record, without any key.
+    ///
+    /// # Errors
+    /// When it is not as it was written, or the store fails.
+    pub async fn hash(
+        repository: &Repository,
+        number: u64,
+        progress: &Progress,
+    ) -> Result<(), PipelineError> {
+        let object = layout::log(repository.cluster(), number);
+        let Some((found, body)) = stored::read(repository, number).await? else {
+            return Err(PipelineError::integrity(object, "it is missing"));
+        };
+        match &found.record.entry {
+            LogEntry::Tail(tail) => {
+                progress.add_stored(body.len());
+                if Sha256::digest(&body).as_slice() == tail.sealed.sha256.0 {
+                    return Ok(());
+                }
+                Err(PipelineError::integrity(object, OTHER_HASH))
+            }
+            LogEntry::Segment(SegmentEntry { range, data: SegmentData::Object { id, sealed } }) => {
+                let cluster = repository.cluster();
+                let name = layout::segment(cluster, &range.server, &range.file, range.start, *id);
+                hash_object(repository, &key(&name)?, sealed, progress).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn tail<A: Accept>(&self, number: u64, mut acceptor: A) -> Result<A, PipelineError> {
         let object = layout::log(self.repository.cluster(), number);
         let Some((found, body)) = stored::read(self.repository, number).await? else {
             return Err(PipelineError::integrity(object, "it is missing"));
@@ -80,19 +115,21 @@ impl<'a> RangeOpener<'a> {
     }
 
     async fn request(
-        &mut self,
+        &self,
         run: RunId,
         objects: Vec<StoredObject>,
     ) -> Result<Objects, PipelineError> {
         let run = self.repository.run(run).await?;
-        let dek = match self.deks.get(&run.dek_id) {
+        let mut deks = self.deks.lock().await;
+        let dek = match deks.get(&run.dek_id) {
             Some(dek) => dek.clone(),
             None => {
                 let dek = self.repository.dek(run.dek_id, self.kms).await?;
-                self.deks.insert(run.dek_id, dek.clone());
+                deks.insert(run.dek_id, dek.clone());
                 dek
             }
         };
+        drop(deks);
         Ok(Objects {
             cluster: run.cluster_uuid,
             run: run.run_id,
@@ -103,6 +140,35 @@ impl<'a> RangeOpener<'a> {
             progress: Arc::clone(&self.progress),
         })
     }
+}
+
+const OTHER_HASH: &str = "its SHA-256 is not the one that was signed";
+
+async fn hash_object(
+    repository: &Repository,
+    object: &Key,
+    sealed: &SealedRange,
+    progress: &Progress,
+) -> Result<(), PipelineError> {
+    let store = repository.store();
+    let size = store.head(object).await.map_err(PipelineError::reading)?.size;
+    if size != sealed.bytes {
+        let why = format!("it has {size} bytes, and its record says {}", sealed.bytes);
+        return Err(PipelineError::integrity(object.as_str(), why));
+    }
+    let hash = Hasher::start();
+    let mut at = 0;
+    while at < size {
+        let end = size.min(at + GROUP_BYTES);
+        let bytes = store.get_range(object, at..end).await.map_err(PipelineError::reading)?;
+        progress.add_stored(bytes.len());
+        hash.update(bytes).await?;
+        at = end;
+    }
+    if hash.finish().await? == sealed.sha256 {
+        return Ok(());
+    }
+    Err(PipelineError::integrity(object.as_str(), OTHER_HASH))
 }
 
 fn described(key: Key, kind: ObjectKind, sealed: &SealedRange, range: &LogRange) -> StoredObject {

@@ -3,6 +3,7 @@
 mod bytes;
 mod object;
 mod reader;
+mod scan;
 mod segment;
 mod state;
 mod stored;
@@ -10,6 +11,7 @@ mod writer;
 
 pub use bytes::RangeOpener;
 pub use reader::{Archive, read_archive, record, refresh, tip};
+pub use scan::{contains, scan};
 pub use segment::{SegmentSealer, TailSealer};
 pub use state::{Applied, FileState, LogState, Owner, TailRef};
 pub use stored::FoundRecord;

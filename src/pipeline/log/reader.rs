@@ -285,6 +285,6 @@ async fn exists(repository: &Repository, number: u64) -> Result<bool, PipelineEr
     }
 }
 
-fn number_of(folder: &str, key: &str) -> Option<u64> {
+pub(super) fn number_of(folder: &str, key: &str) -> Option<u64> {
     key.strip_prefix(folder).filter(|name| name.len() == 20)?.parse().ok()
 }

@@ -43,6 +43,13 @@ impl FileState {
     fn is_in_segments(&self) -> bool {
         self.open.segmented == self.open.durable
     }
+
+    /// Whether this range is of the file, as far as it has come. A new epoch may read a file
+    /// again from its beginning that is archived already: that is another one.
+    fn goes_on_with(&self, range: &LogRange) -> bool {
+        let again = range.start == 0 && self.open.durable > 0 && self.is_in_segments();
+        belongs(&self.open, range) && !again
+    }
 }
 
 /// Who may extend the log.
@@ -247,7 +254,7 @@ impl LogState {
         if self.owner.as_ref().is_none_or(|owner| owner.server.name != range.server) {
             return Err("its server is not the epoch's".into());
         }
-        let known = self.files.last().filter(|file| belongs(&file.open, range));
+        let known = self.files.last().filter(|file| file.goes_on_with(range));
         if let Some(file) = known {
             if file.open.closed || range.start != file.open.durable {
                 return Err(format!(
@@ -308,7 +315,7 @@ impl LogState {
 
     fn segment(&mut self, number: u64, segment: &SegmentEntry) -> Result<(), String> {
         let range = &segment.range;
-        let at = self.files.iter().position(|file| belongs(&file.open, range));
+        let at = self.files.iter().position(|file| file.goes_on_with(range));
         let durable = at.map_or(0, |at| self.files[at].open.durable);
         let newest = at.is_none_or(|at| at + 1 == self.files.len());
         if range.end > durable {

@@ -1,5 +1,7 @@
 //! `verify`: is everything stored as it was written?
 
+mod log;
+
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -21,6 +23,7 @@ use crate::{
     },
     store::StoreErrorKind,
 };
+pub use log::VerifiedLog;
 
 /// What to verify, and how.
 #[derive(Debug)]
@@ -48,6 +51,9 @@ pub struct Verified {
     pub mode: &'static str,
     /// The backups that were looked at.
     pub backups: Vec<VerifiedBackup>,
+    /// The binlog log, when there is one and not one backup alone was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<VerifiedLog>,
     /// What is wrong beyond single backups.
     pub findings: Vec<Problem>,
     /// The head of the audit chain: keep it, and give it as `--at-least` later.
@@ -110,7 +116,10 @@ impl Accept for Framing {
 /// # Errors
 /// When the store or the KMS fails. Damage is no error here: it is in the result.
 pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verified, JobError> {
-    let (records, head, chain) = verify_chain(repository, request.at_least).await?;
+    let (log, in_log) = log::check(repository, request).await?;
+    // A head is of the one chain or of the other.
+    let at_least = request.at_least.filter(|_| !in_log);
+    let (records, head, chain) = verify_chain(repository, at_least).await?;
     let mut findings: Vec<Problem> = chain.into_iter().map(Into::into).collect();
     let mut listed = repository.backups().await?;
     findings.extend(against_chain(repository, &records, &listed));
@@ -151,13 +160,16 @@ pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verif
             findings: findings.into_iter().map(Into::into).collect(),
         });
     }
-    let ok = findings.is_empty() && backups.iter().all(|b| b.findings.is_empty());
+    let ok = findings.is_empty()
+        && backups.iter().all(|b| b.findings.is_empty())
+        && log.as_ref().is_none_or(|log| log.findings.is_empty());
     Ok(Verified {
         version: 1,
         status: status(ok),
         mode: if request.quick { "quick" } else { "full" },
         freshness_proven: request.at_least.is_some() && findings.is_empty(),
         backups,
+        log,
         findings,
         audit_head: head.to_string(),
     })
@@ -199,6 +211,13 @@ fn against_chain(
     findings
 }
 
+fn no_key() -> JobError {
+    JobError::usage(
+        "a full verification decrypts, and no --kek was given",
+        "give --kek, or --quick to check stored hashes and sizes alone",
+    )
+}
+
 fn status(ok: bool) -> &'static str {
     if ok { "ok" } else { "damaged" }
 }
@@ -230,10 +249,7 @@ async fn full(
     request: &Request<'_>,
 ) -> Result<Vec<Finding>, JobError> {
     let Some(kms) = request.kms else {
-        return Err(JobError::usage(
-            "a full verification decrypts, and no --kek was given",
-            "give --kek, or --quick to check stored hashes and sizes alone",
-        ));
+        return Err(no_key());
     };
     let dek = match repository.dek(manifest.dek_id, kms).await {
         Ok(dek) => dek,

@@ -1,0 +1,117 @@
+//! The binlog log: every record, every tail, every segment.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{Problem, Request, status};
+use crate::{
+    format::{LogEntry, SegmentData},
+    jobs::JobError,
+    pipeline::{
+        Accept, ChainHead, Finding, PipelineError, Repository,
+        log::{Applied, RangeOpener, scan},
+    },
+};
+
+/// Objects that are looked at, at once.
+const PARALLEL: usize = 4;
+
+/// What was found in the log.
+#[derive(Debug, serde::Serialize)]
+pub struct VerifiedLog {
+    /// `ok` or `damaged`.
+    pub status: &'static str,
+    /// Records that follow from one another.
+    pub records: u64,
+    /// Tails that were looked at.
+    pub tails: u64,
+    /// Segments that were looked at.
+    pub segments: u64,
+    /// Gaps that it tells of.
+    pub gaps: u64,
+    /// Forks that it tells of.
+    pub forks: u64,
+    /// Its head: keep it, and give it as `--at-least` later.
+    pub head: String,
+    /// What is wrong.
+    pub findings: Vec<Problem>,
+}
+
+/// Bytes that nobody wants.
+struct Nobody;
+
+impl Accept for Nobody {
+    fn accept(&mut self, _: &[u8]) -> Result<(), PipelineError> {
+        Ok(())
+    }
+}
+
+/// Looks at the whole log; nothing when there is none. Says, too, whether it contains the head
+/// that was asked for.
+pub(super) async fn check(
+    repository: &Repository,
+    request: &Request<'_>,
+) -> Result<(Option<VerifiedLog>, bool), JobError> {
+    if request.id.is_some() && request.at_least.is_none() {
+        return Ok((None, false));
+    }
+    let (mut tails, mut segments, mut gaps, mut forks) = (Vec::new(), Vec::new(), 0, 0);
+    let mut kept = false;
+    let (state, broken) = scan(repository, |found, applied| {
+        let record = &found.record;
+        kept |= request.at_least == Some(ChainHead { number: record.number, sha256: found.sha256 });
+        match &record.entry {
+            _ if applied == Applied::Void => {}
+            LogEntry::Tail(_) => tails.push(record.number),
+            LogEntry::Segment(segment) => {
+                // A promoted segment is made of tails.
+                if matches!(segment.data, SegmentData::Object { .. }) {
+                    segments.push(record.number);
+                }
+            }
+            LogEntry::Gap(_) => gaps += 1,
+            LogEntry::Fork(_) => forks += 1,
+            _ => {}
+        }
+    })
+    .await?;
+    if request.id.is_some() || (state.head.number == 0 && broken.is_none()) {
+        return Ok((None, kept));
+    }
+    let opener = match (request.quick, request.kms) {
+        (false, Some(kms)) => {
+            Some(RangeOpener::new(repository, kms, Arc::clone(&request.progress)))
+        }
+        (true, _) => None,
+        (false, None) => return Err(super::no_key()),
+    };
+    let opener = opener.as_ref();
+    let objects = tails.iter().chain(&segments).map(|&number| async move {
+        let looked = match opener {
+            Some(opener) => opener.open(number, Nobody).await.map(drop),
+            None => RangeOpener::hash(repository, number, &request.progress).await,
+        };
+        match looked {
+            Ok(()) => Ok(None),
+            Err(PipelineError::Integrity { object, why }) => {
+                Ok(Some(Finding { object, chunk: None, why }))
+            }
+            Err(error) => Err(error),
+        }
+    });
+    let found: Vec<_> = stream::iter(objects).buffered(PARALLEL).try_collect().await?;
+    let findings: Vec<Problem> =
+        broken.into_iter().chain(found.into_iter().flatten()).map(Into::into).collect();
+    let log = VerifiedLog {
+        status: status(findings.is_empty()),
+        records: state.head.number,
+        tails: tails.len() as u64,
+        segments: segments.len() as u64,
+        gaps,
+        forks,
+        head: state.head.to_string(),
+        findings,
+    };
+    Ok((Some(log), kept))
+}
