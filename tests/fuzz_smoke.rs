@@ -15,6 +15,7 @@ use backstay::{
     format::{ClusterRecord, Compression, Envelope, ObjectHeader, ObjectKind, Trailer},
     model::{ClusterUuid, DekId, RunId, Timestamp},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 const ROUNDS: u32 = 3_000;
 
@@ -147,6 +148,74 @@ fn trailers_and_indexes() {
 #[test]
 fn records() {
     smoke("records", targets::records, &[record()]);
+}
+
+/// The payloads of a frozen log, a line each.
+fn log() -> Vec<u8> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/logs");
+    let base =
+        zstd::decode_all(&fs::read(folder.join("base-small.json.zst")).unwrap()[..]).unwrap();
+    let base: serde_json::Value = serde_json::from_slice(&base).unwrap();
+    let decode = |text: &serde_json::Value| STANDARD.decode(text.as_str().unwrap()).unwrap();
+    let mut lines = Vec::new();
+    for (key, stored) in base["objects"].as_object().unwrap() {
+        if key.contains("/log/") {
+            let stored = decode(stored);
+            let end = stored.iter().position(|byte| *byte == b'\n').unwrap();
+            let envelope: serde_json::Value = serde_json::from_slice(&stored[..end]).unwrap();
+            lines.push(decode(&envelope["payload"]));
+        }
+    }
+    lines.join(&b'\n')
+}
+
+#[test]
+fn logs_are_folded() {
+    let mut dice = Dice(11);
+    let log = log();
+    plant("log_fold", std::slice::from_ref(&log));
+    targets::log_fold(&log);
+    for _ in 0..300 {
+        targets::log_fold(&mutate(&mut dice, &log));
+    }
+}
+
+#[test]
+fn gtid_states() {
+    let (a, b) = ("3e11fa47-71ca-11e1-9e33-c80aa9429562", "3e11fa47-71ca-11e1-9e33-c80aa9429563");
+    let mysql = format!("{a}:1-5:7:tag_1:9-12|{a}:1-3,{b}:1");
+    smoke(
+        "gtid_state",
+        targets::gtid_state,
+        &[mysql.into(), b"0-1-100,0-2-7|0-1-90,3-1-1".to_vec()],
+    );
+}
+
+/// Bodies of a list of earlier transactions, a GTID, a statement, a commit, a rotation.
+fn binlog() -> [Vec<u8>; 2] {
+    let mut gtid = vec![0; 42];
+    gtid[17] = 1;
+    let mut query = vec![0; 13];
+    query.extend_from_slice(b"\0BEGIN");
+    let mut rotate = 4u64.to_le_bytes().to_vec();
+    rotate.extend_from_slice(b"binlog.000002");
+    let bodies: [(u8, &[u8]); 5] =
+        [(35, &[0; 8]), (33, &gtid), (2, &query), (16, &[7; 8]), (4, &rotate)];
+    let (mut framed, mut raw) = (vec![1], vec![0]);
+    let mut stream = targets::format_description();
+    for (kind, body) in bodies {
+        framed.extend_from_slice(&[kind, 0]);
+        framed.extend_from_slice(&u16::try_from(body.len()).unwrap().to_be_bytes());
+        framed.extend_from_slice(body);
+        targets::put_event(&mut stream, kind, 0, body);
+    }
+    raw.extend_from_slice(&stream);
+    [raw, framed]
+}
+
+#[test]
+fn binlogs_are_read() {
+    smoke("binlog_events", targets::binlog_events, &binlog());
 }
 
 #[test]

@@ -4,14 +4,16 @@
 use backstay::{
     crypto::keyfile::KeyFile,
     format::{
-        AuditRecord, ClusterRecord, Compression, Envelope, Index, KeyRecord, Manifest,
-        ObjectHeader, Payload, RunRecord, TRAILER_BYTES, Trailer,
+        AuditRecord, CHECKPOINT_EVERY, ClusterRecord, Compression, Envelope, Index, KeyRecord,
+        LogEntry, LogRecord, Manifest, ObjectHeader, Payload, RunRecord, TRAILER_BYTES, Trailer,
     },
-    model::{Flavor, GtidSet},
+    model::{Flavor, GtidSet, GtidState, Sha256Digest},
     mysql::{
         BinlogInfo, Checkpoints, EngineInfo, parse_backup_my_cnf, parse_innodb_position,
+        replication::{Captured, Events},
         xbstream::{Dialect, Extractor, SyncPolicy, Validator},
     },
+    pipeline::log::LogState,
 };
 
 /// What reads also writes itself.
@@ -63,6 +65,154 @@ pub fn records(data: &[u8]) {
     record::<KeyRecord>(data);
     record::<Manifest>(data);
     record::<AuditRecord>(data);
+    record::<LogRecord>(data);
+}
+
+/// Lines of JSON, each a record of the log: numbered and linked as they come, so that more than the
+/// first is looked at, and folded. A checkpoint stands where one is due.
+pub fn log_fold(data: &[u8]) {
+    let mut state = LogState::default();
+    let mut digest = 0u64;
+    for line in data.split(|byte| *byte == b'\n') {
+        let Some(mut record) = unsigned::<LogRecord>(line) else { continue };
+        record.number = state.head.number + 1;
+        record.previous = state.head.sha256;
+        if record.number.is_multiple_of(CHECKPOINT_EVERY)
+            && let Some(checkpoint) = state.checkpoint_entry()
+        {
+            record.entry = LogEntry::Checkpoint(checkpoint);
+        }
+        digest += 1;
+        let mut sha256 = Sha256Digest([0; 32]);
+        sha256.0[..8].copy_from_slice(&digest.to_be_bytes());
+        let mut next = state.clone();
+        if next.apply(&record, sha256).is_ok() {
+            assert_eq!(next.head.number, record.number);
+            state = next;
+        }
+    }
+    // What a checkpoint says of it, it says again when it was read.
+    if let Some(checkpoint) = state.checkpoint_entry()
+        && let Some(example) = first_record(data)
+    {
+        let record = LogRecord { entry: LogEntry::Checkpoint(checkpoint.clone()), ..example };
+        let read = again(&record).map(|record| record.entry);
+        assert_eq!(read, Some(LogEntry::Checkpoint(checkpoint)));
+    }
+}
+
+fn first_record(data: &[u8]) -> Option<LogRecord> {
+    data.split(|byte| *byte == b'\n').find_map(unsigned)
+}
+
+/// A payload by itself.
+fn unsigned<P: Payload>(payload: &[u8]) -> Option<P> {
+    let stored = Envelope::seal::<P>(payload, "", &[]).ok()?;
+    Envelope::decode::<P>(&stored).ok()?.document().ok()
+}
+
+fn again<P: Payload>(document: &P) -> Option<P> {
+    unsigned(&Envelope::prepare(document).ok()?.0)
+}
+
+/// What is read is written as it would be read again.
+pub fn gtid_state(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (one, two) = text.split_once('|').unwrap_or((text, ""));
+    let (Ok(one), Ok(two)) = (one.parse::<GtidState>(), two.parse::<GtidState>()) else { return };
+    assert_eq!(one.to_string().parse::<GtidState>().as_ref(), Ok(&one));
+    let shared = one.shared_with(&two);
+    assert!(shared.is_within(&one));
+    let _ = one.missing_from(&two);
+    let mut both = one.clone();
+    both.merge(&two);
+    assert!(one.is_within(&both));
+    let _ = (one.meets(&two), one.position(), one.count());
+}
+
+/// Events of a binary log, cut into pieces in two ways: what comes out must be the same. With an
+/// odd first byte each event is given its length, place and checksum, so that what is inside is read.
+pub fn binlog_events(data: &[u8]) {
+    let Some((&first, rest)) = data.split_first() else { return };
+    let stream = if first % 2 == 0 { rest.to_vec() } else { framed(rest) };
+    let whole = events(&stream, usize::MAX);
+    assert_eq!(whole, events(&stream, 1 + usize::from(first) % 61));
+}
+
+/// What came out up to the last event that came whole: steps, bytes; and the error if any.
+fn events(stream: &[u8], piece: usize) -> (Vec<String>, Vec<u8>, Option<String>) {
+    let mut events = Events::new("binlog.000001", 4);
+    let (mut steps, mut bytes, mut at) = (Vec::new(), Vec::new(), 4);
+    let (mut whole, mut error) = ((0, 0), None);
+    'all: for mut input in stream.chunks(piece) {
+        loop {
+            match events.take(&mut input) {
+                Ok(None) => break,
+                Ok(Some(Captured::Bytes(more))) => bytes.extend_from_slice(&more),
+                Ok(Some(step)) => {
+                    match &step {
+                        Captured::File { offset, .. } => at = *offset,
+                        Captured::Event { offset, length, .. } => {
+                            assert_eq!(*offset, at);
+                            at += length;
+                        }
+                        Captured::End(end) => assert_eq!(end.end, at),
+                        _ => {}
+                    }
+                    steps.push(format!("{step:?}"));
+                    if let Captured::End(_) = step {
+                        whole = (steps.len(), bytes.len());
+                    }
+                }
+                Err(failed) => {
+                    error = Some(failed.to_string());
+                    break 'all;
+                }
+            }
+        }
+    }
+    steps.truncate(whole.0);
+    bytes.truncate(whole.1);
+    (steps, bytes, error)
+}
+
+/// A format description, and behind it an event for each `kind, flags, length (2 bytes), body`.
+fn framed(data: &[u8]) -> Vec<u8> {
+    let mut out = format_description();
+    let mut rest = data;
+    while let Some((&[kind, flags, high, low], more)) = rest.split_first_chunk::<4>() {
+        let length = usize::from(u16::from_be_bytes([high, low])).min(more.len());
+        let (body, after) = more.split_at(length);
+        put_event(&mut out, kind, flags, body);
+        rest = after;
+    }
+    out
+}
+
+/// The first event of a file whose events have checksums (MySQL internals, "FORMAT_DESCRIPTION_EVENT").
+pub fn format_description() -> Vec<u8> {
+    let mut body = vec![4, 0];
+    body.extend_from_slice(b"9.7.1");
+    body.resize(52, 0);
+    body.extend_from_slice(&[0, 0, 0, 0, 19]);
+    body.resize(57 + 41, 0);
+    body.push(1);
+    let mut out = Vec::new();
+    put_event(&mut out, 15, 0, &body);
+    out
+}
+
+/// An event behind those of `out`, which begin at offset 4 of a file.
+pub fn put_event(out: &mut Vec<u8>, kind: u8, flags: u8, body: &[u8]) {
+    let length = u32::try_from(19 + body.len() + 4).unwrap_or(u32::MAX);
+    let end = u32::try_from(4 + out.len()).unwrap_or(u32::MAX).wrapping_add(length);
+    let mut event = Vec::from([0x40, 0x5a, 0x20, 0x69, kind, 1, 0, 0, 0]);
+    event.extend_from_slice(&length.to_le_bytes());
+    event.extend_from_slice(&end.to_le_bytes());
+    event.extend_from_slice(&[flags, 0]);
+    event.extend_from_slice(body);
+    event.extend_from_slice(&crc32fast::hash(&event).to_le_bytes());
+    out.extend_from_slice(&event);
 }
 
 fn dialect(byte: u8) -> Dialect {

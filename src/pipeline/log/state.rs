@@ -353,7 +353,7 @@ impl LogState {
                 {
                     return Err("it promotes other tails than those of its range".into());
                 }
-                covered.iter().map(|t| t.bytes).sum()
+                covered.iter().fold(0, |sum: u64, tail| sum.saturating_add(tail.bytes))
             }
         };
         file.tails.retain(|tail| tail.range.end > range.end);
