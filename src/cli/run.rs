@@ -224,7 +224,7 @@ async fn archive(
         Some(address) => Some(listen::start(address, Arc::clone(&status)).await?),
         None => None,
     };
-    let archived = jobs::archive::run(jobs::archive::Request {
+    let archived = Box::pin(jobs::archive::run(jobs::archive::Request {
         repository,
         kms,
         signer,
@@ -238,7 +238,7 @@ async fn archive(
         purge_archived: args.purge_archived,
         status,
         progress: Arc::clone(progress),
-    })
+    }))
     .await;
     if let Some(listening) = listening {
         listening.abort();

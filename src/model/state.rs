@@ -223,14 +223,18 @@ impl GtidState {
         for (id, servers) in domains {
             let mut rest: Vec<_> = servers.servers.iter().map(|(s, n)| (*n, *s)).collect();
             if *id == domain {
-                rest.iter_mut().for_each(|(n, _)| *n = (*n).min(sequence.saturating_sub(1)));
+                for (n, _) in &mut rest {
+                    *n = (*n).min(sequence.saturating_sub(1));
+                }
                 rest.retain(|(n, _)| *n > 0);
                 // The last one is the one with the highest number.
                 rest.sort_unstable();
             } else {
                 rest.sort_unstable_by_key(|(_, server)| *server == servers.last);
             }
-            rest.iter().for_each(|&(n, server)| before.add_mariadb(*id, server, n));
+            for (n, server) in rest {
+                before.add_mariadb(*id, server, n);
+            }
         }
         before
     }

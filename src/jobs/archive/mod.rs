@@ -180,7 +180,7 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
         };
         (takeover, new_history) = (false, false);
         tracing::info!(epoch = writer.epoch(), ?reason, server = %seen.server.name, "claimed the log");
-        match session::run(&request, writer, server, start, renewal).await? {
+        match Box::pin(session::run(&request, writer, server, start, renewal)).await? {
             session::Ended::Done { log, status } => {
                 return Ok(archived(&request, &log, status));
             }

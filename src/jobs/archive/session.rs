@@ -413,13 +413,11 @@ async fn look(connect: &ConnectOptions, state: &LogState) -> Result<Next, JobErr
 }
 
 /// How owning the log ended.
-#[expect(clippy::large_enum_variant, reason = "moved a few times in the life of a process")]
 enum Outcome {
     Done(&'static str),
     Again(EpochReason, Option<Server>),
 }
 
-#[expect(clippy::large_enum_variant, reason = "moved a few times in the life of a process")]
 enum Next {
     Follow(Start),
     Moved(Server),

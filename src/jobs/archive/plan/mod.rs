@@ -44,7 +44,6 @@ pub(super) struct Beginning {
 
 /// Where to read on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "moved a few times in the life of a process")]
 pub(super) enum Start {
     /// In the file that was being read; what is there is compared first.
     Resume {
