@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mysql_async::prelude::Queryable as _;
+
 use crate::{
     capture::archive_args,
     home::{Home, strs},
@@ -30,6 +32,17 @@ fn files(folder: &Path, word: &str) -> Vec<PathBuf> {
     found
 }
 
+/// A few more transactions, and a new file.
+async fn more(socket: &Path) {
+    let mut conn = load::connect(socket).await;
+    for n in 0..20 {
+        conn.query_drop(format!("INSERT INTO `load`.t0 (k, v) VALUES ({n}, 'more')"))
+            .await
+            .unwrap();
+    }
+    conn.query_drop("FLUSH BINARY LOGS").await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_of_the_log_is_found_with_and_without_a_key() {
     let server = MariaDb::start(&[]);
@@ -37,7 +50,7 @@ async fn damage_of_the_log_is_found_with_and_without_a_key() {
     let args = archive_args(&home, &server.socket, &["--until-current"]);
     load::seed(&server.socket, 300).await;
     let first = home.run(&strs(&args)).expect(0).json();
-    load::seed_more(&server.socket).await;
+    more(&server.socket).await;
     home.run(&strs(&args)).expect(0);
     let good = home.run(&["verify"]).expect(0).json();
     assert_eq!(good["log"]["status"], "ok", "{good}");

@@ -44,18 +44,6 @@ pub(crate) async fn seed(socket: &Path, rows: u32) {
     conn.disconnect().await.unwrap();
 }
 
-/// A little more, and a new file.
-pub(crate) async fn seed_more(socket: &Path) {
-    let mut conn = connect(socket).await;
-    for n in 0..20 {
-        conn.query_drop(format!("INSERT INTO `load`.t0 (k, v) VALUES ({n}, 'more')"))
-            .await
-            .unwrap();
-    }
-    conn.query_drop("FLUSH BINARY LOGS").await.unwrap();
-    conn.disconnect().await.unwrap();
-}
-
 /// A running load.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
