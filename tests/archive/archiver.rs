@@ -1,5 +1,6 @@
 //! The archiver at work, and what it says meanwhile.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::{
     fs::{self, File},
     path::PathBuf,
@@ -113,7 +114,6 @@ impl Archiver {
             );
             std::thread::sleep(Duration::from_millis(10));
         }
-        use std::os::unix::process::ExitStatusExt as _;
         let status = self.child.wait().unwrap();
         let code = status.code().unwrap_or_else(|| -status.signal().unwrap());
         Done { code, out: fs::read_to_string(&self.out).unwrap(), err: self.said() }

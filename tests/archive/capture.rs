@@ -18,7 +18,7 @@ use crate::{
 /// The arguments that reach a server.
 pub(crate) fn archive_args(home: &Home, socket: &Path, more: &[&str]) -> Vec<String> {
     let mut args = home.backup(socket, more);
-    args[0] = "archive".to_owned();
+    "archive".clone_into(&mut args[0]);
     args
 }
 

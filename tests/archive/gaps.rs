@@ -244,7 +244,7 @@ async fn slow_replica(node: &Node, file: &str) -> Option<Dump> {
     let request = DumpRequest {
         file: file.to_owned(),
         offset: 4,
-        heartbeat: Duration::from_secs(60),
+        heartbeat: Duration::from_mins(1),
         until_end: false,
     };
     let mut dump = Dump::start(&root(endpoint), &request).await.unwrap();

@@ -2,6 +2,7 @@
 //! happens. `BACKSTAY_SOAK=1` runs the full counts, otherwise a slice of them. `BACKSTAY_SEED`
 //! repeats a run.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::similar_names, reason = "first and last, waited and awaited")]
 
 #[path = "../end_to_end/chance.rs"]
 mod chance;

@@ -89,13 +89,13 @@ impl Node {
             Flavor::Mariadb => {
                 let mut command = Command::new("mariadb-backup");
                 command.args(["--no-defaults", "--backup", "--user=root"]);
-                command.arg(format!("--password={}", PASSWORD));
+                command.arg(format!("--password={PASSWORD}"));
                 command.arg(format!("--socket={}", source.socket.display()));
                 run(command.arg(format!("--target-dir={data}")));
                 let mut command = Command::new("mariadb-backup");
                 run(command.args(["--prepare", &format!("--target-dir={data}")]));
                 let info = fs::read_to_string(self.data().join("xtrabackup_binlog_info")).unwrap();
-                position = info.split_whitespace().nth(2).unwrap().to_owned();
+                info.split_whitespace().nth(2).unwrap().clone_into(&mut position);
             }
         }
         self.keep(uuid);
@@ -162,10 +162,6 @@ impl Node {
         let log = dir.join(format!("{name}.log"));
         self.daemon = Some(Daemon::start(&name, dir, &command));
         wait_until(&format!("server {}", self.id), Duration::from_secs(90), || ready(&log));
-    }
-
-    pub(crate) fn is_up(&self) -> bool {
-        self.daemon.is_some()
     }
 
     /// Kills it as a power cut would, but for what the system still has in memory.

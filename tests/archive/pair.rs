@@ -1,5 +1,6 @@
 //! Two servers, one of which replicates the other, and an address that leads to the primary.
 
+use mysql_async::prelude::Queryable as _;
 use std::time::Duration;
 
 use backstay::model::Flavor;
@@ -133,7 +134,6 @@ impl Node {
             Flavor::Mysql => "SHOW REPLICA STATUS",
             Flavor::Mariadb => "SHOW SLAVE STATUS",
         };
-        use mysql_async::prelude::Queryable as _;
         let rows: Vec<mysql_async::Row> = self.conn().await.query(sql).await.unwrap();
         format!("{rows:?}")
     }

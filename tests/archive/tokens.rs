@@ -53,12 +53,6 @@ impl Tokens {
         Self { stop, tasks, acknowledged }
     }
 
-    /// Tokens whose commit a client was told of by then.
-    pub(crate) fn before(&self, then: Instant) -> Vec<String> {
-        let known = self.acknowledged.lock().unwrap();
-        known.iter().filter(|(_, at)| **at <= then).map(|(token, _)| token.clone()).collect()
-    }
-
     /// Stops it; how many transactions were acknowledged.
     pub(crate) async fn stop(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);

@@ -209,8 +209,8 @@ impl Walked {
 
 /// Whether a list of transactions, as gap and fork records have it, holds this one.
 pub(crate) fn names(list: &str, gtid: &str) -> bool {
-    list.split(',').any(|part| match gtid.split_once(':') {
-        Some((uuid, number)) => {
+    list.split(',').any(|part| {
+        if let Some((uuid, number)) = gtid.split_once(':') {
             let number: u64 = number.parse().unwrap();
             part.trim().strip_prefix(uuid).is_some_and(|rest| {
                 rest.split(':').filter(|interval| !interval.is_empty()).any(|interval| {
@@ -218,8 +218,7 @@ pub(crate) fn names(list: &str, gtid: &str) -> bool {
                     (first.parse().unwrap()..=last.parse::<u64>().unwrap()).contains(&number)
                 })
             })
-        }
-        None => {
+        } else {
             let (source, number) = gtid.rsplit_once('-').unwrap();
             let number: u64 = number.parse().unwrap();
             let (listed, interval) = part.trim().rsplit_once('-').unwrap();
@@ -247,7 +246,7 @@ fn groups(file: &[u8], flavor: Flavor, name: &FileName) -> Vec<(String, String)>
                 gtid = format!("{domain}-{}-{}", number(5), long(0));
             }
             (Flavor::Mysql, 33) => {
-                let hex: String = body[1..17].iter().map(|byte| format!("{byte:02x}")).collect();
+                let hex = hex::encode(&body[1..17]);
                 let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
                 gtid = format!("{}:{}", parts.join("-"), long(17));
             }

@@ -126,7 +126,7 @@ async fn copies(
     let segments = archive.segments.iter().map(|segment| (segment.number, &segment.range));
     let left = archive.state.files.iter().flat_map(|file| &file.tails);
     let tails = left.map(|tail| (tail.number, &tail.range));
-    let mut opener = RangeOpener::new(repository, &kms, Arc::new(Progress::default()));
+    let opener = RangeOpener::new(repository, &kms, Arc::new(Progress::default()));
     let mut copies: Vec<(LogRange, Vec<u8>)> = Vec::new();
     for (number, range) in segments.chain(tails) {
         let taken = opener.open(number, Released::default()).await.map_err(|e| e.to_string())?;
