@@ -1,5 +1,5 @@
-//! What every pod in `jobs/` promises: the *restricted* Pod Security Standard, bounded memory,
-//! and a retry policy that agrees with the exit codes.
+//! What every pod in `jobs/` promises: the *restricted* Pod Security Standard, bounded memory, a
+//! retry policy that agrees with the exit codes, and an archiver that has a standby.
 //!
 //! `./dev lint` also validates the schema, and that `jobs/` is what the chart renders.
 
@@ -26,25 +26,32 @@ fn objects() -> Fallible<BTreeMap<String, Value>> {
     Ok(found)
 }
 
-/// The Job specifications, under the name of their job.
-fn jobs() -> Fallible<BTreeMap<String, Value>> {
-    let mut jobs = BTreeMap::new();
+/// The specifications of everything that has pods, under the name of its job.
+fn workloads() -> Fallible<BTreeMap<String, Value>> {
+    let mut found = BTreeMap::new();
     for (name, object) in objects()? {
         let job = name.split('/').next().unwrap_or_default().to_owned();
         match object["kind"].as_str() {
-            Some("CronJob") => jobs.insert(job, object["spec"]["jobTemplate"]["spec"].clone()),
-            Some("Job") => jobs.insert(job, object["spec"].clone()),
+            Some("CronJob") => found.insert(job, object["spec"]["jobTemplate"]["spec"].clone()),
+            Some("Job" | "Deployment") => found.insert(job, object["spec"].clone()),
             _ => None,
         };
     }
+    Ok(found)
+}
+
+/// Those of them that end.
+fn jobs() -> Fallible<BTreeMap<String, Value>> {
+    let mut jobs = workloads()?;
+    jobs.retain(|_, spec| spec["template"]["spec"]["restartPolicy"] != "Always");
     Ok(jobs)
 }
 
 #[test]
 fn every_manifest_bears_the_name_of_its_job() -> Fallible<()> {
-    let jobs = jobs()?;
-    assert_eq!(jobs.keys().collect::<Vec<_>>(), ["backup", "restore", "verify"]);
-    for (job, spec) in &jobs {
+    let workloads = workloads()?;
+    assert_eq!(workloads.keys().collect::<Vec<_>>(), ["archive", "backup", "restore", "verify"]);
+    for (job, spec) in &workloads {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jobs");
         assert!(
             source.join(job).is_dir() || source.join(format!("{job}.rs")).is_file(),
@@ -58,7 +65,7 @@ fn every_manifest_bears_the_name_of_its_job() -> Fallible<()> {
 
 #[test]
 fn every_pod_is_restricted() -> Fallible<()> {
-    for (job, spec) in jobs()? {
+    for (job, spec) in workloads()? {
         let pod = &spec["template"]["spec"];
         assert_eq!(pod["automountServiceAccountToken"], json!(false), "{job}");
         assert_eq!(pod["securityContext"]["runAsNonRoot"], json!(true), "{job}");
@@ -89,7 +96,7 @@ fn every_pod_is_restricted() -> Fallible<()> {
 
 #[test]
 fn no_secret_is_in_the_environment_or_the_arguments() -> Fallible<()> {
-    for (job, spec) in jobs()? {
+    for (job, spec) in workloads()? {
         let container = &spec["template"]["spec"]["containers"][0];
         for variable in container["env"].as_array().ok_or("env")? {
             assert_eq!(variable["valueFrom"]["secretKeyRef"], Value::Null, "{job}");
@@ -100,6 +107,7 @@ fn no_secret_is_in_the_environment_or_the_arguments() -> Fallible<()> {
 
 #[test]
 fn retries_follow_the_exit_codes() -> Fallible<()> {
+    assert_eq!(jobs()?.keys().collect::<Vec<_>>(), ["backup", "restore", "verify"]);
     for (job, spec) in jobs()? {
         assert_eq!(spec["template"]["spec"]["restartPolicy"], "Never", "{job}");
         assert!(spec["activeDeadlineSeconds"].is_u64(), "{job}");
@@ -134,6 +142,35 @@ fn a_backup_is_named_after_its_job_and_cannot_decrypt() -> Fallible<()> {
     let id = value("BACKSTAY_ID");
     assert!(id["value"].as_str().is_some_and(|id| id.ends_with("-$(JOB_UID)")), "{id}");
     assert_eq!(value("BACKSTAY_KEK")["value"], "file:/run/keys/kek.pub");
+    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "backstay-writer");
+    Ok(())
+}
+
+#[test]
+fn the_archiver_stands_by_can_be_replaced_and_cannot_decrypt() -> Fallible<()> {
+    let workloads = workloads()?;
+    let spec = &workloads["archive"];
+    assert!(spec["replicas"].as_u64() >= Some(2));
+    assert_eq!(spec["strategy"]["type"], "RollingUpdate");
+    // A standby is never ready, and becomes the owner only when the old one is gone: a rollout that
+    // waits for the one before it takes away the other would wait for ever.
+    assert_eq!(spec["strategy"]["rollingUpdate"]["maxUnavailable"], "100%");
+    let labels = &spec["template"]["metadata"]["labels"];
+    assert_eq!(&spec["selector"]["matchLabels"], labels);
+    let pod = &spec["template"]["spec"];
+    // The tail is shipped and the log released before it ends.
+    assert!(pod["terminationGracePeriodSeconds"].as_u64() >= Some(30));
+    let container = &pod["containers"][0];
+    assert_eq!(container["resources"]["limits"]["memory"], "128Mi");
+    assert_eq!(container["resources"]["requests"]["memory"], "64Mi");
+    for (probe, path) in [("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")] {
+        assert_eq!(container[probe]["httpGet"], json!({ "path": path, "port": "metrics" }));
+    }
+    assert_eq!(container["ports"], json!([{ "name": "metrics", "containerPort": 9405 }]));
+    let env = container["env"].as_array().ok_or("env")?;
+    let value = |name: &str| env.iter().find(|v| v["name"] == name).map(|v| v["value"].clone());
+    assert_eq!(value("BACKSTAY_LISTEN"), Some(json!("0.0.0.0:9405")));
+    assert_eq!(value("BACKSTAY_KEK"), Some(json!("file:/run/keys/kek.pub")));
     assert_eq!(pod["volumes"][0]["secret"]["secretName"], "backstay-writer");
     Ok(())
 }

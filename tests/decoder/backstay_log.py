@@ -162,6 +162,12 @@ def file_of(thing):
     return thing["server"], thing["file"], instant(thing["created"])
 
 
+def is_of(r, file):
+    """Whether a range goes on with a file of the list; what begins again where all is in segments is another copy."""
+    again = r["start"] == 0 and 0 < file["durable"] == file["segmented"]
+    return file_of(r) == file_of(file) and not again
+
+
 # ---- 9.6: the state ----
 class State:
     def __init__(self):
@@ -215,7 +221,7 @@ class State:
 
     def take_segment(self, number, record, entry, _):
         r, data = entry["range"], entry["data"]
-        file = next((f for f in self.files if file_of(f) == file_of(r)), None)
+        file = next((f for f in self.files if is_of(r, f)), None)
         durable = file["durable"] if file else 0
         last = file is None or file is self.files[-1]
         if r["end"] > durable:
@@ -274,7 +280,7 @@ class State:
     def add(self, r):
         need(r["start"] < r["end"], "its range is empty")
         need(r["server"] == self.server, "its server is not the epoch's")
-        if self.files and file_of(self.files[-1]) == file_of(r):
+        if self.files and is_of(r, self.files[-1]):
             need(not self.files[-1]["closed"] and r["start"] == self.files[-1]["durable"], "it does not begin where the file ends")
         else:
             need(r["start"] == 0 and "opening" in r, "its file does not begin at its beginning")

@@ -230,13 +230,20 @@ fn ranges() -> Vec<Script> {
 }
 
 fn segments() -> Vec<Script> {
-    let again: fn(&mut Vec<Step>) = |s| {
-        up_to(s, 8);
-        s.push(segment(FIRST, 1, 8, range(A, TWO, 0..300)).opens(&format!("{A}:1-9")));
-        s.push(segment(FIRST, 1, 9, range(A, TWO, 0..300)).opens(&format!("{A}:1-9")));
-    };
     vec![
-        ("bad-segment-again", "bytes that are in a segment already", again),
+        ("bad-segment-again", "bytes that are in a segment already", |s| {
+            up_to(s, 7);
+            let again = segment(FIRST, 1, 5, range(A, TWO, 0..300)).opens(&format!("{A}:1-9"));
+            s.push(again.clone());
+            s.push(tail(FIRST, 1, 8, range(A, TWO, 300..400)));
+            s.push(again);
+        }),
+        ("good-segment-copy", "a file that is wholly in segments is read again", |s| {
+            up_to(s, 7);
+            let again = segment(FIRST, 1, 5, range(A, TWO, 0..300)).opens(&format!("{A}:1-9"));
+            s.push(again.clone());
+            s.push(again);
+        }),
         ("bad-segment-overlap", "it begins inside the segment before it", |s| {
             up_to(s, 7);
             s.push(segment(FIRST, 1, 5, range(A, ONE, 4100..4900)).closes());

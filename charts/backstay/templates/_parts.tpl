@@ -43,7 +43,7 @@ podFailurePolicy:
 serviceAccountName: {{ .root.Release.Name }}-{{ .job }}
 automountServiceAccountToken: false
 enableServiceLinks: false
-restartPolicy: Never
+restartPolicy: {{ ternary "Always" "Never" (eq .job "archive") }}
 terminationGracePeriodSeconds: 120
 securityContext:
   runAsNonRoot: true
@@ -86,7 +86,7 @@ envFrom:
   value: {{ . | quote }}
 {{- end }}
 - name: BACKSTAY_KEK
-  value: file:/run/keys/{{ ternary "kek.pub" "kek" (eq .job "backup") }}
+  value: file:/run/keys/{{ ternary "kek.pub" "kek" (has .job (list "archive" "backup")) }}
 - name: BACKSTAY_FORMAT
   value: json
 {{- end }}
@@ -99,11 +99,15 @@ envFrom:
   mountPath: /tmp
 {{- end }}
 
-{{- define "backstay.volumes" -}}
+{{- define "backstay.keys" -}}
 - name: keys
   secret:
-    secretName: {{ ternary .root.Values.keys.writerSecret .root.Values.keys.readerSecret (eq .job "backup") }}
+    secretName: {{ ternary .root.Values.keys.writerSecret .root.Values.keys.readerSecret (has .job (list "archive" "backup")) }}
     defaultMode: 0400
+{{- end }}
+
+{{- define "backstay.volumes" -}}
+{{ include "backstay.keys" . }}
 # In memory: what lies here may be secret. It counts towards the memory limit.
 - name: scratch
   emptyDir:
