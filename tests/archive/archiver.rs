@@ -43,7 +43,7 @@ impl Archiver {
 
     /// What it has said so far.
     pub(crate) fn said(&self) -> String {
-        fs::read_to_string(&self.err).unwrap()
+        fs::read_to_string(&self.err).unwrap_or_default()
     }
 
     /// How often it has said these words.

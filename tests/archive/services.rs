@@ -15,9 +15,9 @@ use crate::{
 };
 
 struct Stage {
+    archiver: Archiver,
     pair: Pair,
     home: Home,
-    archiver: Archiver,
     /// Writes to the primary itself, whatever the address says.
     load: Tokens,
 }

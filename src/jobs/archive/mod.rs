@@ -140,8 +140,11 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             Start::Refuse(_) => {
                 let (file, at) =
                     source::branch(&request.repository, &request.connect, &seen).await?;
+                // Where nothing is in common, nothing is missing either.
+                let gap = plan::gap_before(&log, &seen, Some(&file), &at);
+                let gap = gap.filter(|_| !at.is_empty());
                 parent = log.owner.as_ref().map(|owner| Branch { history: owner.history, at });
-                Start::Begin { file, fork: None, gap: None }
+                Start::Begin { file, fork: None, gap }
             }
             start => start,
         };

@@ -141,8 +141,11 @@ pub(super) fn start(log: &LogState, seen: &Seen) -> Start {
             Some(at) => {
                 let begins =
                     Beginning { created: open.created, previous: open.opening.previous.clone() };
-                if seen.known.as_ref() != Some(&begins) || seen.files[at].bytes < open.durable {
+                if seen.known.as_ref() != Some(&begins) {
                     return refuse(anew(log, seen));
+                }
+                if seen.files[at].bytes < open.durable {
+                    return refuse(Why::Crashed);
                 }
                 if !open.closed || at + 1 == seen.files.len() {
                     let gap = gap_before(log, seen, None, &log.frontier);
@@ -181,7 +184,7 @@ pub(super) fn start(log: &LogState, seen: &Seen) -> Start {
 }
 
 /// What the server has from before this file, or in no file at all, and the archive has not.
-fn gap_before(
+pub(super) fn gap_before(
     log: &LogState,
     seen: &Seen,
     file: Option<&BinlogName>,
