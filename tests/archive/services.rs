@@ -30,7 +30,7 @@ impl Stage {
         archiver.owns();
         let load = Tokens::start(pair.primary.port, 2, Duration::from_millis(10));
         tokio::time::sleep(Duration::from_secs(1)).await;
-        Self { pair, home, archiver, load }
+        Self { archiver, pair, home, load }
     }
 
     /// The number of the log's last record, and how many transactions are durable.
