@@ -106,21 +106,6 @@ async fn a_read_only_replica_is_not_archived() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_leads_now_here_now_there_mixes_nothing() {
-    for flavor in [Flavor::Mariadb, Flavor::Mysql] {
-        let mut stage = Stage::start(flavor).await;
-        stage.pair.address.alternate(stage.pair.primary.port, stage.pair.replica.port);
-        for _ in 0..8 {
-            stage.pair.address.cut();
-            tokio::time::sleep(Duration::from_millis(1700)).await;
-            assert!(stage.archiver.is_alive(), "{}", stage.archiver.said());
-        }
-        stage.goes_on(Duration::from_secs(30)).await;
-        stage.ends(1, 0).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn an_address_where_nobody_answers_ends_no_dump() {
     let mut stage = Stage::start(Flavor::Mariadb).await;
     stage.pair.address.nobody();
