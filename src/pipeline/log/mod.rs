@@ -1,6 +1,7 @@
 //! The cluster's binlog log: extending it, and reading what it covers.
 
 mod bytes;
+mod coverage;
 mod object;
 mod reader;
 mod segment;
@@ -9,6 +10,7 @@ mod stored;
 mod writer;
 
 pub use bytes::RangeOpener;
+pub use coverage::{Base, Broken, Coverage, End, Lines, Piece, Place};
 pub use reader::{Archive, read_archive, record, refresh, tip};
 pub use segment::{SegmentSealer, TailSealer};
 pub use state::{Applied, FileState, LogState, Owner, TailRef};
