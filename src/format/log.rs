@@ -297,7 +297,7 @@ pub struct CheckpointEntry {
     /// The latest commit stamp among them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub committed_until: Option<Timestamp>,
-    /// The latest instant up to which nothing more was committed.
+    /// Up to when nothing was committed behind what is durable, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_until: Option<Timestamp>,
     /// The segments recorded since the checkpoint before.
@@ -314,6 +314,9 @@ pub struct CheckpointEntry {
 pub struct SegmentSummary {
     /// The number of its record.
     pub number: u64,
+    /// The number of the record that first made a part of it durable: its first tail, or itself.
+    /// By it ranges stand in the order of the log, however late their segment came.
+    pub first: u64,
     /// What it holds.
     pub range: LogRange,
     /// Bytes of its object, or of its tails.

@@ -46,6 +46,15 @@ pub(super) fn minus(a: &[(u64, u64)], b: &[(u64, u64)]) -> Intervals {
     left
 }
 
+/// Whether everything in `a` is in `b`, too.
+pub(super) fn is_within(a: &[(u64, u64)], b: &[(u64, u64)]) -> bool {
+    a.iter().all(|&(start, end)| {
+        // Only one interval of `b` can hold all of it: they do not touch.
+        let at = b.partition_point(|&(_, e)| e < start);
+        b.get(at).is_some_and(|&(s, e)| s <= start && end <= e)
+    })
+}
+
 /// How many numbers are in them.
 pub(super) fn count(intervals: &[(u64, u64)]) -> u64 {
     intervals
@@ -81,6 +90,8 @@ mod tests {
             assert_eq!((bits(&x), bits(&y)), (a, b));
             assert_eq!(bits(&minus(&x, &y)), a & !b);
             assert_eq!(bits(&minus(&y, &x)), b & !a);
+            assert_eq!(is_within(&x, &y), a & !b == 0);
+            assert!(is_within(&of(a & b), &x) && is_within(&minus(&y, &x), &y));
             assert_eq!(count(&x), u64::from(a.count_ones()));
             let mut all = x.clone();
             for &interval in &y {

@@ -249,7 +249,47 @@ impl GtidState {
     /// Whether everything in this state is in `other`, too.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
-        self.missing_from(other).is_none()
+        match self {
+            Self::Mysql(GtidSet::Mysql(map)) => {
+                let GtidSet::Mysql(other) = other.as_set() else { return map.is_empty() };
+                map.iter().all(|(source, mine)| {
+                    let theirs = other.get(source).map(Vec::as_slice).unwrap_or_default();
+                    intervals::is_within(mine, theirs)
+                })
+            }
+            Self::Mysql(GtidSet::Mariadb(_)) => self.missing_from(other).is_none(),
+            Self::Mariadb(_) => {
+                self.last_numbers().all(|(d, s, last)| last <= other.sequence(d, s))
+            }
+        }
+    }
+
+    /// MySQL: the sources of transactions, `uuid` or `uuid:tag`.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        let map = match self {
+            Self::Mysql(GtidSet::Mysql(map)) => Some(map),
+            _ => None,
+        };
+        map.into_iter().flatten().map(|(source, _)| source.as_str())
+    }
+
+    /// MySQL: the transactions of one source.
+    #[must_use]
+    pub fn of_source(&self, source: &str) -> Option<Self> {
+        let Self::Mysql(GtidSet::Mysql(map)) = self else { return None };
+        let intervals = map.get(source)?.clone();
+        Some(Self::Mysql(GtidSet::Mysql(BTreeMap::from([(source.to_owned(), intervals)]))))
+    }
+
+    /// MariaDB: domain, server, and the last number of that server in that domain.
+    pub fn last_numbers(&self) -> impl Iterator<Item = (u32, u32, u64)> {
+        let domains = match self {
+            Self::Mysql(_) => None,
+            Self::Mariadb(domains) => Some(domains),
+        };
+        domains.into_iter().flatten().flat_map(|(id, domain)| {
+            domain.servers.iter().map(move |(server, last)| (*id, *server, *last))
+        })
     }
 
     /// Whether the two have any transaction in common.
@@ -409,6 +449,21 @@ mod tests {
         assert!(!archived.is_within(&server) && archived.meets(&server));
         assert_eq!(archived.shared_with(&server), mysql(&format!("{A}:1-90:95,{B}:1-5")));
         assert!(mysql(&format!("{A}:95")).is_within(&server));
+    }
+
+    #[test]
+    fn parts_of_a_state_are_told() {
+        let state = mysql(&format!("{A}:1-90:95:audit:1-2,{B}:1-9"));
+        let sources: Vec<&str> = state.sources().collect();
+        assert_eq!(sources, [A, &format!("{A}:audit"), B]);
+        assert_eq!(state.of_source(A), Some(mysql(&format!("{A}:1-90:95"))));
+        assert_eq!(state.of_source("none"), None);
+        let state = mariadb("0-1-98,0-2-105,1-1-3");
+        let numbers: Vec<_> = state.last_numbers().collect();
+        assert_eq!(numbers, [(0, 1, 98), (0, 2, 105), (1, 1, 3)]);
+        assert!(mariadb("0-1-98,1-1-2").is_within(&state));
+        assert!(!mariadb("0-1-99").is_within(&state) && !state.is_within(&mariadb("")));
+        assert!(mysql("").is_within(&state) && !mysql(&format!("{A}:1")).is_within(&state));
     }
 
     #[test]

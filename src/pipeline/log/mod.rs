@@ -1,6 +1,7 @@
 //! The cluster's binlog log: extending it, and reading what it covers.
 
 mod bytes;
+mod coverage;
 mod object;
 mod reader;
 mod scan;
@@ -10,6 +11,7 @@ mod stored;
 mod writer;
 
 pub use bytes::RangeOpener;
+pub use coverage::{Base, Broken, Coverage, End, Lines, Piece, Place};
 pub use reader::{Archive, read_archive, record, refresh, tip};
 pub use scan::{contains, scan};
 pub use segment::{SegmentSealer, TailSealer};

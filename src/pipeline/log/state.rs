@@ -78,7 +78,7 @@ pub struct LogState {
     pub frontier: GtidState,
     /// The latest commit stamp among them.
     pub committed_until: Option<Timestamp>,
-    /// Up to when it is known that nothing more was committed.
+    /// Up to when nothing was committed behind what is durable, where that is known.
     pub quiet_until: Option<Timestamp>,
     /// Files with tails, and the one being read; the newest last.
     pub files: Vec<FileState>,
@@ -201,6 +201,7 @@ impl LogState {
                     self.frontier = parent.at.clone();
                 }
                 self.released = false;
+                self.quiet_until = self.quiet_until.filter(|_| epoch.resumes.is_some());
                 self.notes.push(record.number);
             }
             LogEntry::Tail(tail) => {
@@ -273,6 +274,8 @@ impl LogState {
             return Err("it has no file".into());
         };
         open.durable = range.end;
+        // Whatever was quiet before, now something came.
+        self.quiet_until = None;
         open.closed = range.closed;
         if u32::try_from(range.end).is_ok() {
             open.boundary = range.end;
@@ -356,10 +359,11 @@ impl LogState {
                 covered.iter().fold(0, |sum: u64, tail| sum.saturating_add(tail.bytes))
             }
         };
+        let first = covered.first().map_or(number, |tail| tail.number);
         file.tails.retain(|tail| tail.range.end > range.end);
         file.open.segmented = range.end;
         file.open.tails = numbers(&file.tails);
-        self.segments.push(SegmentSummary { number, range: range.clone(), bytes });
+        self.segments.push(SegmentSummary { number, first, range: range.clone(), bytes });
         // The file being read stays, for whoever resumes in it.
         let newest = self.files.len().saturating_sub(1);
         let mut at = 0;
