@@ -316,7 +316,7 @@ pub struct SegmentSummary {
     pub number: u64,
     /// The number of the record that first made a part of it durable: its first tail, or itself.
     /// By it ranges stand in the order of the log, however late their segment came.
-    pub first: u64,
+    pub first_record: u64,
     /// What it holds.
     pub range: LogRange,
     /// Bytes of its object, or of its tails.

@@ -9,7 +9,7 @@ use std::{
 use backstay::{
     crypto::{kms::file::FileKms, signer::Trust},
     format::{EpochEntry, ForkEntry, GapEntry, LogEntry, LogRange, LogRecord},
-    model::{Flavor, RunId},
+    model::{Flavor, HistoryId, RunId},
     pipeline::{
         Progress, Repository,
         log::{LogState, RangeOpener, read_archive, record, refresh},
@@ -23,8 +23,9 @@ use crate::{
     reassembled::Taken,
 };
 
-/// A file of a server, and when it was begun: names come again after a reset.
-pub(crate) type FileName = (String, String, i64);
+/// A file of a server, when it was begun, and in which history: names come again after a reset,
+/// within a second when the server is quick.
+pub(crate) type FileName = (HistoryId, String, String, i64);
 
 /// What the log says.
 pub(crate) struct Walked {
@@ -92,11 +93,22 @@ pub(crate) async fn walk(home: &Home, minio: Option<&Minio>) -> Walked {
     assert_eq!(notes, expected.map(|record| record.number).collect::<Vec<_>>());
     let kms = FileKms::open(&home.path("kek")).unwrap();
     let opener = RangeOpener::new(&repository, &kms, Arc::new(Progress::default()));
-    let segments = archive.segments.iter().map(|segment| (segment.number, &segment.range));
+    let histories: Vec<(u64, HistoryId)> = walked
+        .records
+        .iter()
+        .filter_map(|record| match &record.entry {
+            LogEntry::Epoch(epoch) => Some((record.number, epoch.history)),
+            _ => None,
+        })
+        .collect();
+    let segments = archive.segments.iter();
+    let segments = segments.map(|segment| (segment.number, segment.first_record, &segment.range));
     let tails = archive.state.files.iter().flat_map(|file| &file.tails);
-    for (number, range) in segments.chain(tails.map(|tail| (tail.number, &tail.range))) {
+    let tails = tails.map(|tail| (tail.number, tail.number, &tail.range));
+    for (number, first, range) in segments.chain(tails) {
         let bytes = opener.open(number, Taken::default()).await.unwrap().0;
-        walked.bytes(range, &bytes);
+        let begun = histories.partition_point(|(epoch, _)| *epoch < first);
+        walked.bytes(histories[begun - 1].1, range, &bytes);
     }
     let files = std::mem::take(&mut walked.files);
     for (name, bytes) in &files {
@@ -133,9 +145,10 @@ impl Walked {
         assert_eq!(*owner, Some((found.epoch, found.run_id)), "{found:?} is nobody's");
     }
 
-    fn bytes(&mut self, range: &LogRange, bytes: &[u8]) {
+    fn bytes(&mut self, history: HistoryId, range: &LogRange, bytes: &[u8]) {
         assert_eq!(bytes.len() as u64, range.end - range.start);
         let name = (
+            history,
             range.server.to_string(),
             range.file.to_string(),
             range.created.as_microseconds() / 1_000_000,

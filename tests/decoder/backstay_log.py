@@ -121,7 +121,7 @@ ENTRIES = {
     "heartbeat": dict(server=is_name, position_opt=POSITION, quiet_until_opt=is_instant, released_opt=is_bool),
     "checkpoint": dict(previous_checkpoint=is_digest, epoch_record=is_int, frontier=is_state, committed_until_opt=is_instant,
                        quiet_until_opt=is_instant, notes=list_of(is_int), files=list_of(OPEN),
-                       segments=list_of(shaped(number=is_int, range=RANGE, bytes=is_int))),
+                       segments=list_of(shaped(number=is_int, first_record=is_int, range=RANGE, bytes=is_int))),
 }
 
 
@@ -212,6 +212,8 @@ class State:
         self.epoch, self.epoch_record, self.run, self.server = record["epoch"], number, record["run_id"], entry["server"]["name"]
         if "parent" in entry:
             self.frontier = Gtids(entry["parent"]["at"])
+        if "resumes" not in entry:
+            self.quiet_until = None
         self.released = False
         self.note(number)
 
@@ -239,7 +241,8 @@ class State:
         size = sum(t[2] for t in whole) if "tails" in data else data["object"]["sealed"]["bytes"]
         file["tails"] = file["tails"][len(whole):]
         file["segmented"] = r["end"]
-        summary = {"number": number, "range": r, "bytes": size}
+        first = whole[0][0] if whole else number
+        summary = {"number": number, "first_record": first, "range": r, "bytes": size}
         self.segments.append(summary)
         self.all_segments.append(summary)
         self.keep_files(lambda f: f is self.files[-1])
@@ -292,6 +295,7 @@ class State:
                               {"segmented": 0, "durable": 0, "closed": False, "boundary": 4, "tails": []})
         file = self.files[-1]
         self.frontier = self.frontier.merged(Gtids(r["gtids"]))
+        self.quiet_until = None
         if "committed" in r:
             self.committed_until = max(filter(None, (self.committed_until, r["committed"]["last"])), key=instant)
         file["durable"], file["closed"] = r["end"], r.get("closed", False)
@@ -412,7 +416,8 @@ class Log:
     def copies(self, state, kek):
         """Every copy of every file: (file, bytes, closed), in the order in which they begin."""
         deks, copies, newest = {}, [], {}
-        ranges = [(s["number"], s["range"]) for s in state.all_segments]
+        segments = sorted(state.all_segments, key=lambda s: s["first_record"])
+        ranges = [(s["number"], s["range"]) for s in segments]
         ranges += [(number, r) for file in state.files for number, r, _ in file["tails"]]
         for number, r in ranges:
             data, name = self.open(number, kek, deks), f"log/{number:020}"

@@ -359,11 +359,11 @@ impl LogState {
                 covered.iter().fold(0, |sum: u64, tail| sum.saturating_add(tail.bytes))
             }
         };
-        let first = covered.first().map_or(number, |tail| tail.number);
+        let first_record = covered.first().map_or(number, |tail| tail.number);
         file.tails.retain(|tail| tail.range.end > range.end);
         file.open.segmented = range.end;
         file.open.tails = numbers(&file.tails);
-        self.segments.push(SegmentSummary { number, first, range: range.clone(), bytes });
+        self.segments.push(SegmentSummary { number, first_record, range: range.clone(), bytes });
         // The file being read stays, for whoever resumes in it.
         let newest = self.files.len().saturating_sub(1);
         let mut at = 0;

@@ -153,7 +153,7 @@ fn stretches(archive: &Archive) -> (Vec<History>, Vec<Stretch<'_>>) {
 fn files<'a>(archive: &'a Archive, stretches: &[Stretch<'_>]) -> Result<Vec<File<'a>>, Broken> {
     let segments = archive.segments.iter().map(|segment| Held {
         number: segment.number,
-        first: segment.first,
+        first: segment.first_record,
         range: &segment.range,
     });
     let tails = archive.state.files.iter().flat_map(|file| &file.tails);
@@ -178,7 +178,8 @@ fn files<'a>(archive: &'a Archive, stretches: &[Stretch<'_>]) -> Result<Vec<File
         let Some(file) = file else {
             return broken(format!("the beginning of {} is not in the log", range.file));
         };
-        if file.end() != range.start {
+        // A tail may begin within the segment before it.
+        if file.end() < range.start {
             return broken(format!(
                 "its bytes of {} begin at {}, and those before it end at {}",
                 range.file,

@@ -79,7 +79,7 @@ fn archive(segments: Vec<(u64, LogRange)>, more: Vec<LogRecord>) -> Archive {
     let segments = segments.into_iter();
     Archive {
         segments: segments
-            .map(|(number, range)| SegmentSummary { number, first: number, range, bytes: 1 })
+            .map(|(number, range)| SegmentSummary { number, first_record: number, range, bytes: 1 })
             .collect(),
         notes,
         state: LogState { owner: Some(owner), quiet_until: Some(at(900)), ..LogState::default() },
