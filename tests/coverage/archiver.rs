@@ -199,22 +199,21 @@ impl Archiver {
     fn begin(&mut self, primary: &Server, now: Timestamp) {
         let mut files = primary.files.iter().rev();
         let file = files.find(|file| file.previous.is_within(&self.state.frontier));
-        let number = match file {
-            Some(file) => file.number,
-            None => {
-                let oldest = &primary.files[0];
-                let missing = oldest.previous.missing_from(&self.state.frontier).unwrap();
-                let gap = GapEntry {
-                    server: primary.name.clone(),
-                    file: oldest.name().parse().unwrap(),
-                    missing: missing.text,
-                    transactions: missing.count,
-                    after: self.state.committed_until,
-                    resumes_at: oldest.previous.clone(),
-                };
-                self.append(LogEntry::Gap(gap), now);
-                oldest.number
-            }
+        let number = if let Some(file) = file {
+            file.number
+        } else {
+            let oldest = &primary.files[0];
+            let missing = oldest.previous.missing_from(&self.state.frontier).unwrap();
+            let gap = GapEntry {
+                server: primary.name.clone(),
+                file: oldest.name().parse().unwrap(),
+                missing: missing.text,
+                transactions: missing.count,
+                after: self.state.committed_until,
+                resumes_at: oldest.previous.clone(),
+            };
+            self.append(LogEntry::Gap(gap), now);
+            oldest.number
         };
         (self.server, self.file, self.at) = (Some(primary.clone()), number, 0);
     }
@@ -255,12 +254,11 @@ impl Archiver {
         let file = primary.files[place].clone();
         let closed = place + 1 < primary.files.len();
         let left = file.end() - self.at;
-        let to = match world.random.below(3) {
-            0 => file.end(),
-            _ => {
-                let events = (left / EVENT).min(12);
-                self.at + EVENT * (world.random.next() % (events + 1))
-            }
+        let to = if world.random.below(3) == 0 {
+            file.end()
+        } else {
+            let events = (left / EVENT).min(12);
+            self.at + EVENT * (world.random.next() % (events + 1))
         };
         let to = if self.at == 0 { to.max(HEAD) } else { to };
         let ends = closed && to == file.end();

@@ -51,7 +51,8 @@ pub(super) fn find<'a>(lines: &Lines<'a>, history: &History, base: &Base) -> Opt
         .filter_map(|(at, file)| Some((at, file.previous()?)))
         .find(|(_, previous)| base.gtids.as_ref().is_none_or(|gtids| holds(gtids, previous)))?;
     let is_archived = place.offset <= lines.files[file].end();
-    if !is_archived && !(base.exact && base.gtids.is_some()) {
+    let is_known = base.exact && base.gtids.is_some();
+    if !(is_archived || is_known) {
         // What lies between is not archived, so nobody knows what the base has of it.
         return None;
     }
@@ -96,12 +97,11 @@ pub(super) fn state(way: &Way<'_, '_>, base: &Base, found: Option<&Found<'_>>) -
     let mut state = GtidState::empty(Flavor::Mariadb);
     for (domain, (server, last)) in positions(gtids) {
         let located;
-        let (before, after) = match found.filter(|found| found.is_archived) {
-            Some(found) => (&found.before, &found.behind),
-            None => {
-                located = locate(way, domain, server, last);
-                (&located.0, &located.1)
-            }
+        let (before, after) = if let Some(found) = found.filter(|found| found.is_archived) {
+            (&found.before, &found.behind)
+        } else {
+            located = locate(way, domain, server, last);
+            (&located.0, &located.1)
         };
         // What other servers wrote in this domain up to there.
         for (_, other, most) in after.last_numbers().filter(|(d, ..)| *d == domain) {
