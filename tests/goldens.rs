@@ -129,8 +129,12 @@ fn results_are_frozen() {
         "keys-new-again.json",
         &told(dir.path(), &["keys", "new", "--kek", &kek, "--format", "json"]),
     );
-    for (name, args) in [("list", vec!["list"]), ("verify", vec!["verify"]), ("show", vec!["show"])]
-    {
+    for (name, args) in [
+        ("list", vec!["list"]),
+        ("verify", vec!["verify"]),
+        ("show", vec!["show"]),
+        ("window", vec!["window"]),
+    ] {
         for format in ["text", "json"] {
             let args = [&args[..], &place[..], &["--format", format]].concat();
             golden(&format!("{name}-empty.{format}"), &told(dir.path(), &args));
@@ -207,6 +211,7 @@ fn unmeasured_json(text: &str) -> String {
                 "files",
                 "chunks",
                 "to_lsn",
+                "transactions",
             ]
             .contains(&name)
     };
@@ -276,6 +281,12 @@ async fn what_a_real_server_makes_of_it_is_frozen() {
     golden("list-two.json", &json(&["list"]).0);
     golden("list-two.text", &columns_apart(&text(&["list"])));
     golden("show-real.json", &json(&["show", "one"]).0);
+    golden("window-alone.json", &json(&["window"]).0);
+    golden("window-alone.text", &columns_apart(&text(&["window"])));
+    let archive = [&["archive", "--until-current"][..], &mysql].concat();
+    golden("archive.json", &json(&archive).0);
+    golden("window.json", &json(&["window"]).0);
+    golden("window.text", &columns_apart(&text(&["window"])));
     golden("restore.json", &json(&["restore", "--datadir", "new-json"]).0);
     golden("restore.text", &text(&["restore", "--datadir", "new-text"]));
     golden("restore-again.json", &json(&["restore", "--datadir", "new-text"]).0);

@@ -105,6 +105,8 @@ pub(super) enum Command {
     List,
     /// Show everything that the manifest of a backup says
     Show(ShowArgs),
+    /// Tell from when until when each backup can be restored, and what stands in the way
+    Window,
     /// Check that everything stored is as it was written: every chunk, every hash, the audit chain
     Verify(VerifyArgs),
     /// Check from here whether backups and restores would work, and say what to do

@@ -68,6 +68,11 @@ async fn dispatch(
             global.fresh(&repository).await?;
             Ok(success(format, &output::Listing(jobs::list::run(&repository).await?)))
         }
+        Command::Window => {
+            let repository = global.repository().await?;
+            global.fresh(&repository).await?;
+            Ok(success(format, &jobs::window::run(&repository).await?))
+        }
         Command::Show(args) => {
             let repository = global.repository().await?;
             global.fresh(&repository).await?;

@@ -13,6 +13,7 @@ mod scratch;
 pub mod show;
 mod temp_server;
 pub mod verify;
+pub mod window;
 
 use choose::choose;
 pub use error::JobError;
@@ -45,6 +46,10 @@ pub struct BackupSummary {
     pub started_at: Option<Timestamp>,
     /// When it was stored.
     pub finished_at: Option<Timestamp>,
+    /// The latest instant that it can be restored to with the archived binary logs; its own
+    /// without them. `list` alone tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restorable_until: Option<Timestamp>,
     /// Bytes of the stream.
     pub bytes_read: Option<u64>,
     /// Bytes in the repository.
@@ -93,6 +98,7 @@ impl BackupSummary {
             server_version: server.map(|s| s.version.text.clone()),
             started_at: manifest.map(|m| m.started_at),
             finished_at: manifest.map(|m| m.finished_at),
+            restorable_until: None,
             bytes_read: manifest.map(|m| m.bytes_read),
             bytes_stored: manifest.map(|m| m.bytes_stored),
             proof: manifest.map(|m| m.proof),

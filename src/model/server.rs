@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{BinlogPosition, GtidSet};
+use super::{BinlogPosition, GtidSet, ServerName};
 
 /// The two families of servers; they share a protocol and little else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -175,6 +175,18 @@ pub struct ServerFacts {
     /// `innodb_data_file_path` and `innodb_undo_tablespaces`.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub options: std::collections::BTreeMap<String, String>,
+}
+
+impl ServerFacts {
+    /// The name that the archive of its binary logs has for it, where it can be told.
+    #[must_use]
+    pub fn name(&self) -> Option<ServerName> {
+        match self.flavor {
+            Flavor::Mysql => self.server_uuid.as_ref()?.parse().ok(),
+            Flavor::Mariadb if self.server_id == 0 => None,
+            Flavor::Mariadb => format!("id-{}", self.server_id).parse().ok(),
+        }
+    }
 }
 
 impl Serialize for ServerFacts {

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Writes so many transactions; their tokens.
-async fn write(node: &Node, name: &str, count: usize) -> Vec<String> {
+pub(crate) async fn write(node: &Node, name: &str, count: usize) -> Vec<String> {
     use mysql_async::prelude::Queryable as _;
     let mut conn = node.conn().await;
     let mut written = Vec::new();
@@ -50,7 +50,7 @@ async fn give_up(node: &Node) {
 }
 
 /// Removes all but the newest binary log.
-async fn purge(node: &Node) {
+pub(crate) async fn purge(node: &Node) {
     give_up(node).await;
     node.run("FLUSH BINARY LOGS").await;
     let newest = node.logs().await.pop().unwrap();

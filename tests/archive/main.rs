@@ -47,3 +47,4 @@ mod tokens;
 mod verified;
 mod walk;
 mod weight;
+mod windows;

@@ -8,6 +8,7 @@
 //! without any of them goes on without them; a base with some of them ends where they end. No way
 //! leads from one history into another, since there the same GTIDs may name other transactions.
 
+mod base;
 mod begin;
 mod choose;
 mod lines;
@@ -174,6 +175,12 @@ impl<'a> Lines<'a> {
     /// in its file ended.
     pub fn of(archive: &'a Archive) -> Result<Self, Broken> {
         lines::of(archive)
+    }
+
+    /// Whether nothing is archived.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
     }
 
     /// The way from a base to the latest point that it reaches.

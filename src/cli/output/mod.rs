@@ -1,5 +1,7 @@
 //! What people and scripts see: one result on standard output.
 
+mod window;
+
 use std::{fmt::Write as _, io::Write as _};
 
 use serde::Serialize;
@@ -180,8 +182,17 @@ impl Text for Listing {
             return "There is no complete backup.".into();
         }
         let mut rows = vec![
-            ["BACKUP", "FINISHED", "SERVER", "READ", "STORED", "PROOF", "POSITION"]
-                .map(String::from),
+            [
+                "BACKUP",
+                "FINISHED",
+                "RESTORABLE UNTIL",
+                "SERVER",
+                "READ",
+                "STORED",
+                "PROOF",
+                "POSITION",
+            ]
+            .map(String::from),
         ];
         let size =
             |bytes: Option<u64>| bytes.map_or_else(|| "?".into(), |b| ByteSize(b).to_string());
@@ -189,6 +200,7 @@ impl Text for Listing {
             rows.push([
                 backup.backup_id.to_string(),
                 backup.finished_at.map_or_else(|| "DAMAGED".into(), |t| t.to_string()),
+                backup.restorable_until.map_or_else(|| "?".into(), |t| t.to_string()),
                 backup.server_version.clone().unwrap_or_else(|| "?".into()),
                 size(backup.bytes_read),
                 size(backup.bytes_stored),
