@@ -31,6 +31,7 @@ mod tools;
 mod address;
 mod archiver;
 mod capture;
+mod claims;
 mod failovers;
 mod gaps;
 mod node;
