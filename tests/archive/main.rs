@@ -21,7 +21,6 @@ mod load;
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod mariadb;
 #[path = "../support/minio.rs"]
-#[expect(dead_code, reason = "other test programs use the rest")]
 mod minio;
 #[path = "../support/mysql9.rs"]
 mod mysql9;
@@ -34,6 +33,7 @@ mod capture;
 mod claims;
 mod failovers;
 mod gaps;
+mod killed;
 mod node;
 mod outage;
 mod owners;
@@ -48,3 +48,4 @@ mod tokens;
 mod verified;
 mod walk;
 mod weight;
+mod wire;
