@@ -182,8 +182,8 @@ impl Stage {
         let there = tokens::of(&self.node).await;
         assert_eq!(walked.covers(&there), 0, "nothing is archived that the server does not have");
         assert_eq!(walked.forks, []);
-        let acknowledged = acknowledged.lock().unwrap();
-        for token in acknowledged.keys() {
+        let acknowledged: Vec<String> = acknowledged.lock().unwrap().keys().cloned().collect();
+        for token in &acknowledged {
             assert!(walked.tokens.contains_key(token), "{token} was acknowledged");
         }
         let server = self.node.name().await;
