@@ -21,7 +21,6 @@ mod load;
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod mariadb;
 #[path = "../support/minio.rs"]
-#[expect(dead_code, reason = "other test programs use the rest")]
 mod minio;
 #[path = "../support/mysql9.rs"]
 mod mysql9;
@@ -31,8 +30,10 @@ mod tools;
 mod address;
 mod archiver;
 mod capture;
+mod claims;
 mod failovers;
 mod gaps;
+mod killed;
 mod node;
 mod outage;
 mod owners;
@@ -48,3 +49,4 @@ mod verified;
 mod walk;
 mod weight;
 mod windows;
+mod wire;

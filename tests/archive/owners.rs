@@ -127,3 +127,22 @@ async fn a_standby_that_slept_takes_nothing_over() {
     drop(second);
     stage.ends(first, 1).await;
 }
+
+/// The owner writes all the time, and is given up all the same, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_owner_is_taken_over_from_at_once() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let stage = Stage::start(flavor).await;
+        let mut owner = stage.archiver(&[]);
+        owner.owns();
+        for turn in 1..=8 {
+            tokio::time::sleep(Duration::from_millis(70 * turn)).await;
+            let mut next = stage.archiver(&["--takeover"]);
+            let took = next.waits_for("claimed the log", 1, Duration::from_secs(20));
+            println!("{flavor:?}: told to take over: {took:?}");
+            owner.ends().expect(8).says("fenced: run");
+            owner = next;
+        }
+        stage.ends(owner, 9).await;
+    }
+}

@@ -1,6 +1,9 @@
 //! Becoming the owner of the log: at once when nobody is, else after the owner's silence.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use super::{Request, source, status::Condition};
 use crate::{
@@ -27,7 +30,7 @@ pub(super) const LOOK: Duration = Duration::from_secs(2);
 pub(super) async fn wait(
     request: &Request,
     log: &mut LogState,
-    ours: Option<RunId>,
+    ours: &HashSet<RunId>,
     takeover: bool,
 ) -> Result<(EpochReason, Server), JobError> {
     let mut silent_since = Instant::now();
@@ -39,7 +42,7 @@ pub(super) async fn wait(
         }
         let reason = if log.owner.is_none() {
             Some(EpochReason::First)
-        } else if ours.is_some() && log.owner.as_ref().map(|owner| owner.run) == ours {
+        } else if log.owner.as_ref().is_some_and(|owner| ours.contains(&owner.run)) {
             // It could not go on where it was, and nobody has claimed the log meanwhile.
             Some(EpochReason::Server)
         } else if takeover {

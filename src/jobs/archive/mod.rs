@@ -15,7 +15,7 @@ mod ship;
 mod source;
 mod status;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use plan::{Refusal, Start, Why};
 pub use status::{Condition, Snapshot, Status};
@@ -28,7 +28,7 @@ use crate::{
     mysql::{ConnectOptions, Server},
     pipeline::{
         PipelineError, Progress, Repository, Run, RunRequest,
-        log::{LogState, LogWriter, tip},
+        log::{LogState, LogWriter, refresh, tip},
     },
 };
 
@@ -113,8 +113,8 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
     let mut own: Option<(Arc<Run>, session::Renewal)> = None;
     let mut renewed: Option<Run> = None;
     let mut again: Option<(EpochReason, Option<Server>)> = None;
-    // The run of the last claim, which may have been written unheard.
-    let mut ours = None;
+    // The runs of this process: a claim may have been written unheard.
+    let mut ours = HashSet::new();
     loop {
         let (reason, mut server) = match again.take() {
             Some((reason, Some(server))) => (reason, server),
@@ -125,8 +125,21 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
                     continue;
                 }
             },
-            None => claim::wait(&request, &mut log, ours, takeover).await?,
+            None => claim::wait(&request, &mut log, &ours, takeover).await?,
         };
+        // What is decided from here on holds for the log as it is.
+        let known = log.head;
+        let epoch = log.epoch();
+        if let Err(error) = refresh(&request.repository, &mut log).await {
+            wait_after(&request, error.into()).await?;
+            continue;
+        }
+        let waited =
+            !matches!(reason, EpochReason::Server | EpochReason::Takeover | EpochReason::Renewal);
+        if log.epoch() != epoch || (waited && log.head != known) {
+            // Somebody else was quicker, or the owner is not silent any more.
+            continue;
+        }
         let seen = match source::see(&mut server, &request.connect, &log).await {
             Ok(seen) => seen,
             Err(error) => {
@@ -149,13 +162,13 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             start => start,
         };
         // The same process goes on with its run, unless that is to be renewed.
-        let kept = own.take().filter(|_| reason == EpochReason::Server);
+        let kept = own.take().filter(|_| !waited);
         let (run, renewal) = match (renewed.take(), kept) {
             (Some(fresh), _) => (Arc::new(fresh), session::Renewal::new(&request)),
             (None, Some((run, renewal))) => (run, renewal),
             (None, None) => (Arc::new(begin(&request).await?), session::Renewal::new(&request)),
         };
-        ours = Some(run.id);
+        ours.insert(run.id);
         let history = match (&log.owner, &parent) {
             (Some(owner), None) => owner.history,
             _ => HistoryId::from_bytes(crypto::random().map_err(PipelineError::from)?),
@@ -167,11 +180,13 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             parent,
             resumes: matches!(start, Start::Resume { .. }).then(|| log.durable()).flatten(),
         };
-        let writer = match LogWriter::claim(Arc::clone(&run), log, claim).await {
+        // Where the server goes on with what it had, the owner cannot come to another place.
+        let insist = reason == EpochReason::Takeover && start == (Start::Resume { gap: None });
+        let writer = match LogWriter::claim(Arc::clone(&run), log, claim, insist).await {
             Ok(writer) => writer,
-            Err((PipelineError::Fenced { .. }, state)) => {
-                // Somebody else was quicker: stand by.
-                log = state;
+            Err((PipelineError::Fenced { .. } | PipelineError::Unsettled, state)) => {
+                // Somebody else was quicker, or the owner is alive: look again.
+                (log, own) = (state, Some((run, renewal)));
                 continue;
             }
             Err((error, state)) => {

@@ -28,18 +28,29 @@ pub struct LogWriter {
 impl LogWriter {
     /// Claims the log behind what was read. From then on every other writer is fenced.
     ///
+    /// When the owner extends the log meanwhile, whoever claims it has to look again: it may be
+    /// alive, and what was planned no longer holds. `insist` is for who claims it all the same, to
+    /// resume wherever the owner has come to.
+    ///
     /// # Errors
-    /// `Fenced` when somebody else was quicker; the store's errors.
+    /// `Fenced` when somebody else was quicker; `Unsettled` when the log has grown; the store's
+    /// errors. The log comes back as far as it is known.
     pub async fn claim(
         run: Arc<Run>,
         state: LogState,
-        claim: EpochEntry,
+        mut claim: EpochEntry,
+        insist: bool,
     ) -> Result<Self, (PipelineError, LogState)> {
         let epoch = state.epoch() + 1;
         let mut writer = Self { run, state, epoch, requests: 0, bytes: 0 };
-        match writer.append(LogEntry::Epoch(claim), None).await {
-            Ok(_) => Ok(writer),
-            Err(error) => Err((error, writer.state)),
+        loop {
+            match writer.append(LogEntry::Epoch(claim.clone()), None).await {
+                Ok(_) => return Ok(writer),
+                Err(PipelineError::Unsettled) if insist && writer.state.epoch() < epoch => {
+                    claim.resumes = writer.state.durable();
+                }
+                Err(error) => return Err((error, writer.state)),
+            }
         }
     }
 
@@ -79,7 +90,8 @@ impl LogWriter {
     /// finds out: what is there and ours then counts.
     ///
     /// # Errors
-    /// `Fenced` when the log has another owner; the store's errors.
+    /// `Fenced` when the log has another owner; `Unsettled` when it has grown since; the store's
+    /// errors.
     pub async fn append(
         &mut self,
         entry: LogEntry,
@@ -116,7 +128,7 @@ impl LogWriter {
     }
 
     /// Takes a record that was written by somebody, maybe by us.
-    fn take(&mut self, found: &FoundRecord, object: &str) -> Result<(), PipelineError> {
+    fn take(&mut self, found: &FoundRecord, object: &str) -> Result<Applied, PipelineError> {
         let applied = self
             .state
             .apply(&found.record, found.sha256)
@@ -125,7 +137,7 @@ impl LogWriter {
             (LogEntry::Epoch(_), Applied::Counted) if found.record.run_id != self.run.id => {
                 Err(PipelineError::Fenced { epoch: found.record.epoch, run: found.record.run_id })
             }
-            _ => Ok(()),
+            _ => Ok(applied),
         }
     }
 
@@ -181,18 +193,23 @@ impl LogWriter {
         }
     }
 
-    /// The place is taken: by us, unheard; by somebody who changes nothing; or by the new owner.
+    /// The place is taken: by us, unheard; by somebody who changes nothing; by the owner; or by
+    /// the new one.
     async fn look(&mut self, ours: &LogRecord, object: &str) -> Result<Option<u64>, PipelineError> {
         let Some((found, _)) = stored::read(&self.run.repository, ours.number).await? else {
             // Taken, and gone: a store that does this cannot be trusted with anything.
             return Err(PipelineError::integrity(object, "it was there, and is not any more"));
         };
-        self.take(&found, object)?;
-        let own = found.record.run_id == ours.run_id;
-        if own && found.record.entry == ours.entry {
+        let applied = self.take(&found, object)?;
+        if found.record.run_id == ours.run_id && found.record.entry == ours.entry {
             return Ok(Some(ours.number));
         }
+        // A checkpoint says what is known, and a void record nothing.
+        let checkpoint = matches!(found.record.entry, LogEntry::Checkpoint(_));
+        if checkpoint || applied == Applied::Void {
+            return Ok(None);
+        }
         // Whoever appends decided on what it believed to be the end.
-        if own { Err(PipelineError::Unsettled) } else { Ok(None) }
+        Err(PipelineError::Unsettled)
     }
 }

@@ -191,6 +191,8 @@ impl Shipper {
             self.differs = true;
             return Ok(());
         }
+        // A server that crashed leaves nothing behind the last transaction of its file.
+        self.skim = None;
         if self.name.is_some() && self.at > 0 {
             // The server goes on with another file, with or without having said so in this one.
             self.close_file().await?;
