@@ -263,6 +263,10 @@ async fn last_checkpoint(repository: &Repository) -> Result<Option<u64>, Pipelin
 
 /// The oldest checkpoint that is still there: records before it may have been forgotten.
 async fn first_checkpoint(repository: &Repository) -> Result<Option<u64>, PipelineError> {
+    // Mostly nothing has been forgotten, and no listing is needed.
+    if exists(repository, CHECKPOINT_EVERY).await? {
+        return Ok(Some(CHECKPOINT_EVERY));
+    }
     let folder = layout::log_folder(repository.cluster());
     let mut listed = repository.store().list(&folder, None);
     let mut oldest = None;
