@@ -20,7 +20,7 @@ const PARALLEL: usize = 64;
 const PROBES: u64 = 16;
 
 /// The log, as far back as it goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Archive {
     /// All segments in order.
     pub segments: Vec<SegmentSummary>,
