@@ -74,7 +74,9 @@ impl Server {
             .first()
             .ok_or_else(|| MysqlError::unexpected("the applier's state", "there is no applier"))?;
         let number = |column: &str| text(row, column).parse::<u64>();
-        let groups = groups.map(|column| number(column).ok());
+        let begun: Option<u64> = groups.into_iter().map(|column| number(column).ok()).sum();
+        // What met a conflict among the parallel threads was rolled back and begun again.
+        let again = number("Retried_transactions").unwrap_or_default();
         Ok(ApplierState {
             running: text(row, running) == "Yes",
             error: (
@@ -82,7 +84,7 @@ impl Server {
                 text(row, "Last_SQL_Error"),
             ),
             relay: (text(row, "Relay_Log_File"), number("Relay_Log_Pos").unwrap_or_default()),
-            groups: groups.into_iter().sum(),
+            groups: begun.map(|begun| begun.saturating_sub(again)),
         })
     }
 
