@@ -188,6 +188,29 @@ impl GtidState {
         (left.count > 0).then_some(left)
     }
 
+    /// What a server has that says of itself to be in this state, when it continues `archived`.
+    ///
+    /// A server of MariaDB that was rebuilt from a copy knows only the last transaction of each
+    /// domain, and names none of the servers that wrote before that. It has their transactions all
+    /// the same: numbers of a domain grow, and they are below one that both have.
+    #[must_use]
+    pub fn completed_from(&self, archived: &Self) -> Self {
+        let mut whole = self.clone();
+        let (Self::Mariadb(domains), Self::Mariadb(known)) = (&mut whole, archived) else {
+            return whole;
+        };
+        for (id, domain) in domains {
+            let Some(known) = known.get(id) else { continue };
+            let common =
+                |(server, last): (&u32, &u64)| Some(*last.min(domain.servers.get(server)?));
+            let common = known.servers.iter().filter_map(common).max().unwrap_or_default();
+            for (server, last) in known.servers.iter().filter(|(_, last)| **last < common) {
+                domain.servers.entry(*server).or_insert(*last);
+            }
+        }
+        whole
+    }
+
     /// What is in both.
     #[must_use]
     pub fn shared_with(&self, other: &Self) -> Self {

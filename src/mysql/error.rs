@@ -109,6 +109,20 @@ pub enum MysqlError {
         /// The cause.
         why: String,
     },
+    /// Another server answers than the one whose binary log is wanted.
+    #[error(
+        "reading the binary log {file}: {answers} answers at {endpoint}, and not {wanted}: does the address lead to more than one server?"
+    )]
+    OtherServer {
+        /// The binary log.
+        file: String,
+        /// Socket or host and port.
+        endpoint: String,
+        /// Who is there.
+        answers: String,
+        /// Who should be.
+        wanted: String,
+    },
     /// What came from the server is not what it wrote, or nothing that we understand.
     #[error(
         "reading the binary log {file} at byte {offset}: {why}: read it again; if it stays so, the server's file is damaged"

@@ -15,8 +15,10 @@ use std::{
 struct Shared {
     /// 0 is nobody.
     target: AtomicU16,
-    /// Every other connection leads here, if not 0.
+    /// Some connections lead here, if not 0.
     other: AtomicU16,
+    /// Which of them.
+    turns: AtomicU16,
     count: AtomicU16,
     open: Mutex<Vec<TcpStream>>,
 }
@@ -37,7 +39,9 @@ impl Address {
             for client in listener.incoming().map_while(Result::ok) {
                 let mut target = accepting.target.load(Ordering::SeqCst);
                 let other = accepting.other.load(Ordering::SeqCst);
-                if other != 0 && accepting.count.fetch_add(1, Ordering::SeqCst) % 2 == 1 {
+                let count = accepting.count.fetch_add(1, Ordering::SeqCst);
+                let turns = accepting.turns.load(Ordering::SeqCst);
+                if other != 0 && count.wrapping_mul(turns) >> 15 == 1 {
                     target = other;
                 }
                 if target == 0 {
@@ -58,11 +62,17 @@ impl Address {
 
     /// Sends new connections there.
     pub(crate) fn point(&self, target: u16) {
-        self.alternate(target, 0);
+        self.alternate(target, 0, Self::BY_TURNS);
     }
 
+    /// Every other connection leads elsewhere.
+    pub(crate) const BY_TURNS: u16 = 1 << 15;
+    /// About every other one does: whoever makes two at a time does not always meet the same.
+    pub(crate) const BY_CHANCE: u16 = 40_503;
+
     /// Sends them now here, now there.
-    pub(crate) fn alternate(&self, target: u16, other: u16) {
+    pub(crate) fn alternate(&self, target: u16, other: u16, turns: u16) {
+        self.shared.turns.store(turns, Ordering::SeqCst);
         self.shared.other.store(other, Ordering::SeqCst);
         self.shared.target.store(target, Ordering::SeqCst);
     }

@@ -56,7 +56,7 @@ async fn failovers(flavor: Flavor) {
         one(&mut pair, event, lags.then_some(lag), &mut chance).await;
         // Sometimes the next one comes before the archiver has noticed this one.
         if chance.below(3) > 0 {
-            let took = archiver.reads(&pair.primary.name().await, Duration::from_secs(40));
+            let took = archiver.reads(&pair.primary.name().await, Duration::from_secs(90));
             println!("turn {turn}: noticed after {took:?}");
         }
         assert!(archiver.is_alive(), "{}", archiver.said());

@@ -188,8 +188,8 @@ impl Stage {
         }
         let server = self.node.name().await;
         let files = walked.files.iter();
-        let files =
-            files.map(|((server, file, _), bytes)| ((server.clone(), file.clone()), bytes.clone()));
+        let files = files
+            .map(|((_, server, file, _), bytes)| ((server.clone(), file.clone()), bytes.clone()));
         let same = reassembled::assert_same(&files.collect(), &server, &self.node.data(), BASE);
         println!(
             "{} acknowledged, {} there, {same} files alike, {} records, {} epochs, {} void, {} restarts",

@@ -31,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) port: u16,
     pub(crate) socket: PathBuf,
     starts: u32,
+    /// Whether its binary log begins with its first transaction.
+    pub(crate) is_whole: bool,
     extra: Vec<String>,
     dir: tempfile::TempDir,
 }
@@ -46,6 +48,7 @@ impl Node {
             port: free_port(),
             socket: dir.path().join("s"),
             starts: 0,
+            is_whole: true,
             extra: extra.iter().map(|&word| word.to_owned()).collect(),
             dir,
         };
@@ -68,6 +71,7 @@ impl Node {
     /// uuid if so wished. MariaDB makes its own of port and network card.
     pub(crate) fn rebuild(&mut self, same_uuid: bool) {
         let uuid = self.clear().filter(|_| same_uuid);
+        self.is_whole = true;
         self.fill();
         self.keep(uuid);
         // What it wrote in its former life comes from another server now. MariaDB cannot do that.
@@ -82,6 +86,7 @@ impl Node {
     /// the position of the copy where the server would not know it itself.
     pub(crate) async fn rebuild_from_copy(&mut self, source: &Self, same_uuid: bool) -> String {
         let uuid = self.clear().filter(|_| same_uuid);
+        self.is_whole = false;
         let data = self.data().display().to_string();
         let mut position = String::new();
         match self.flavor {

@@ -54,7 +54,12 @@ async fn of_two_that_start_at_once_one_owns_the_log() {
     let mut both = [stage.archiver(&[]), stage.archiver(&[])];
     let began = Instant::now();
     while both.iter().all(|one| one.times("standing by") == 0) {
-        assert!(began.elapsed() < Duration::from_secs(20), "{}", both[0].said());
+        assert!(began.elapsed() < Duration::from_mins(1), "{}", both[0].said());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let began = Instant::now();
+    while both.iter().all(|one| one.times("claimed the log") == 0) {
+        assert!(began.elapsed() < Duration::from_mins(1), "{}", both[0].said());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -65,11 +70,11 @@ async fn of_two_that_start_at_once_one_owns_the_log() {
     assert_eq!(second.times("claimed the log"), 0, "{}", second.said());
     // The owner lets go: the other need not wait.
     first.stop();
-    let took = second.waits_for("claimed the log", 1, Duration::from_secs(5));
+    let took = second.waits_for("claimed the log", 1, Duration::from_secs(20));
     println!("after a clean stop: {took:?}");
     // A third is told to take over; the second is fenced.
     let mut third = stage.archiver(&["--takeover"]);
-    let took = third.waits_for("claimed the log", 1, Duration::from_secs(5));
+    let took = third.waits_for("claimed the log", 1, Duration::from_secs(20));
     println!("told to take over: {took:?}");
     second.ends().expect(8).says("fenced: run");
     stage.ends(third, 3).await;

@@ -116,8 +116,8 @@ impl Node {
 
     async fn applied(&self, wanted: &str) {
         let sql = match self.flavor {
-            Flavor::Mysql => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{wanted}', 30)"),
-            Flavor::Mariadb => format!("SELECT MASTER_GTID_WAIT('{wanted}', 30)"),
+            Flavor::Mysql => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{wanted}', 180)"),
+            Flavor::Mariadb => format!("SELECT MASTER_GTID_WAIT('{wanted}', 180)"),
         };
         let waited = self.ask(&sql).await;
         assert_eq!(
@@ -182,9 +182,10 @@ impl Node {
         }
     }
 
-    /// Comes back without its data, and gets the other's: as a copy, or transaction by transaction.
+    /// Comes back without its data, and gets the other's: as a copy, or transaction by transaction
+    /// if that has them all.
     pub(crate) async fn rebuild_from(&mut self, source: &Node, copy: bool, same_uuid: bool) {
-        if copy {
+        if copy || !source.is_whole {
             let position = self.rebuild_from_copy(source, same_uuid).await;
             if self.flavor == Flavor::Mariadb {
                 self.run(&format!("SET GLOBAL gtid_slave_pos = '{position}'")).await;

@@ -7,11 +7,12 @@ use backstay::model::Flavor;
 use rustix::process::Signal;
 
 use crate::{
+    address::Address,
     archiver::Archiver,
     home::Home,
     pair::{NOTICED, Pair},
     tokens::{self, Tokens},
-    walk::{repository, walk},
+    walk::{Walked, repository, walk},
 };
 
 struct Stage {
@@ -56,7 +57,7 @@ impl Stage {
         }
     }
 
-    async fn ends(self, epochs: usize, forks: usize) {
+    async fn ends(self, epochs: usize, forks: usize) -> Walked {
         self.load.stop().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         self.archiver.stop();
@@ -66,6 +67,7 @@ impl Stage {
         walked.covers(&tokens::of(&self.pair.primary).await);
         assert_eq!(walked.forks.len(), forks, "{}", walked.notes());
         assert_eq!(walked.epochs.len(), epochs + 1, "{}", walked.notes());
+        walked
     }
 }
 
@@ -103,6 +105,45 @@ async fn a_read_only_replica_is_not_archived() {
     stage.pair.address.point(stage.pair.primary.port);
     stage.goes_on(NOTICED).await;
     stage.ends(1, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_leads_now_here_now_there_mixes_nothing_of_mysql() {
+    now_here_now_there(Flavor::Mysql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_leads_now_here_now_there_mixes_nothing_of_mariadb() {
+    now_here_now_there(Flavor::Mariadb).await;
+}
+
+async fn now_here_now_there(flavor: Flavor) {
+    let mut stage = Stage::start(flavor).await;
+    let (primary, replica) = (stage.pair.primary.port, stage.pair.replica.port);
+    for turns in [Address::BY_TURNS, Address::BY_CHANCE] {
+        stage.pair.address.alternate(primary, replica, turns);
+        for cut in 0..3 {
+            stage.pair.address.cut();
+            let began = Instant::now();
+            // It pauses longer each time.
+            stage.goes_on(Duration::from_secs(25)).await;
+            println!("{flavor:?} {turns} {cut}: goes on after {:?}", began.elapsed());
+        }
+    }
+    // Looking around meets the primary, too.
+    let down = stage.archiver.times("\"to\":\"source-down\"");
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(stage.archiver.times("\"to\":\"source-down\""), down);
+    assert_eq!(stage.archiver.times("read-only"), 0, "{}", stage.archiver.said());
+    // Whoever begins behind such an address begins with the primary.
+    let (home, port) = (&stage.home, stage.pair.address.port);
+    let mut next = Archiver::start(home, port, &["--takeover"]);
+    next.owns();
+    std::mem::replace(&mut stage.archiver, next).ends().expect(8);
+    stage.goes_on(Duration::from_secs(10)).await;
+    let name = stage.pair.primary.name().await;
+    let walked = stage.ends(2, 0).await;
+    assert!(walked.files.keys().all(|(_, server, ..)| *server == name), "{}", walked.notes());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,8 +5,8 @@ use std::{fs, time::Duration};
 use backstay::{
     model::{Flavor, GtidState},
     mysql::{
-        Server,
-        replication::{Dump, Meaning},
+        MysqlError, Server,
+        replication::{Dump, Meaning, SourceIdentity},
     },
 };
 
@@ -125,6 +125,30 @@ async fn how_long_a_server_keeps_its_logs() {
     assert_eq!(server.log_expiry().await.unwrap(), Some(DAY + DAY / 2));
     maria.run(&["SET GLOBAL binlog_expire_logs_seconds = 5400"]).await;
     assert_eq!(server.log_expiry().await.unwrap(), Some(Duration::from_mins(90)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_server_is_asked_for_nothing() {
+    for source in Source::both(&[]) {
+        let (options, request) = (source.options(), request(&source.logs().await[0], 4));
+        let mut server = Server::connect(&options).await.unwrap();
+        let name = server.server_identity().await.unwrap();
+        let server_id = server.setting("server_id").await.unwrap().unwrap().parse().unwrap();
+        let uuid = source.is_mysql().then_some(name);
+        let right = SourceIdentity { server_id, uuid };
+        let mut dump = Dump::start_of(&right, &options, &request).await.unwrap();
+        assert_eq!(*dump.source(), right);
+        dump.next().await.unwrap();
+        let wrong = match &right.uuid {
+            Some(_) => SourceIdentity { uuid: Some("another".to_owned()), ..right },
+            None => SourceIdentity { server_id: server_id + 1, ..right },
+        };
+        let refused = Dump::start_of(&wrong, &options, &request).await.unwrap_err();
+        assert!(matches!(refused, MysqlError::OtherServer { .. }), "{refused}");
+        // Had it been told who we are, it would have ended the dump before.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        dump.next().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,9 +104,9 @@ pub(super) async fn wait(
 
 /// The server, when it may be archived from now on.
 async fn claimable(request: &Request) -> Result<Option<Server>, JobError> {
-    let (mut server, _) = source::connect(&request.connect).await?;
-    source::preflight(&mut server).await?;
-    Ok(server.is_writable().await?.then_some(server))
+    let mut met = source::meet(&request.connect, None).await?;
+    source::preflight(&mut met.server).await?;
+    Ok(met.is_writable.then_some(met.server))
 }
 
 /// Whether waiting will not help.

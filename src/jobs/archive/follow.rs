@@ -8,7 +8,7 @@ use super::{BEAT, plan, session::Session, source, status::Condition};
 use crate::{
     format::{EpochReason, LogServer},
     jobs::JobError,
-    model::{BinlogName, BinlogPosition, GtidState, Timestamp},
+    model::{BinlogName, BinlogPosition, GtidState, ServerName, Timestamp},
     mysql::{
         ConnectOptions, MysqlError, Server,
         replication::{Captured, DumpRequest},
@@ -42,7 +42,8 @@ pub(super) async fn run(
     (file, offset): (String, u64),
 ) -> Result<End, JobError> {
     let request = DumpRequest { file, offset, heartbeat: HEARTBEAT, until_end: false };
-    let mut dump = source::dump(&session.request.connect, &request, session.server_id()).await?;
+    let server = session.server()?;
+    let mut dump = source::dump(&session.request.connect, &request, &server).await?;
     let mut around = Around::begin(session);
     loop {
         if session.request.progress.is_stopped() {
@@ -179,10 +180,12 @@ struct Sight {
 impl Around {
     fn begin(session: &Session<'_>) -> Self {
         let connect = session.request.connect.clone();
-        let durable = session.ship.writer.state().durable();
+        let state = session.ship.writer.state();
+        let durable = state.durable();
+        let ours = state.owner.as_ref().map(|owner| owner.server.name.clone());
         let looking = async move {
             let limit = || MysqlError::Timeout { doing: "looking around".into(), after: LOOK };
-            let look = tokio::time::timeout(LOOK, Sight::of(&connect, durable));
+            let look = tokio::time::timeout(LOOK, Sight::of(&connect, ours.as_ref(), durable));
             look.await.map_err(|_| limit())?
         };
         Self { looking: Some(tokio::spawn(looking)), began: Instant::now() }
@@ -205,10 +208,11 @@ impl Drop for Around {
 impl Sight {
     async fn of(
         connect: &ConnectOptions,
+        ours: Option<&ServerName>,
         durable: Option<BinlogPosition>,
     ) -> Result<Self, JobError> {
-        let (mut server, identity) = source::connect(connect).await?;
-        let writable = server.is_writable().await?;
+        let met = source::meet(connect, ours).await?;
+        let (mut server, identity, writable) = (met.server, met.identity, met.is_writable);
         let clock = server.utc_now().await?;
         let (end, _) = server.current_position().await?;
         let unlogged = server.unlogged().await?;

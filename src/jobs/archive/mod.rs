@@ -118,8 +118,9 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
     loop {
         let (reason, mut server) = match again.take() {
             Some((reason, Some(server))) => (reason, server),
-            Some((reason, None)) => match source::connect(&request.connect).await {
-                Ok((server, _)) => (reason, server),
+            Some((reason, None)) => match met_again(&request, &log).await {
+                Ok(Some(server)) => (reason, server),
+                Ok(None) => continue,
                 Err(error) => {
                     wait_after(&request, error).await?;
                     continue;
@@ -210,6 +211,13 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             }
         }
     }
+}
+
+/// The server that was read, when it is still the one at its address.
+async fn met_again(request: &Request, log: &LogState) -> Result<Option<Server>, JobError> {
+    let ours = log.owner.as_ref().map(|owner| &owner.server.name);
+    let met = source::meet(&request.connect, ours).await?;
+    Ok((ours == Some(&met.identity.name)).then_some(met.server))
 }
 
 /// Waits a little after what may pass by itself; anything else comes back.

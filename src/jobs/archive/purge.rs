@@ -7,6 +7,7 @@ use std::{
 
 use super::{session::Session, source};
 use crate::{
+    format::LogServer,
     jobs::JobError,
     model::{BinlogName, Timestamp},
     mysql::{ConnectOptions, Server},
@@ -81,7 +82,7 @@ impl Guard {
         for file in files.iter().take(until + 1).skip(1) {
             let Ok(name) = file.name.parse::<BinlogName>() else { break };
             // A file ends when the next one begins.
-            let ended = self.began(&session.request.connect, &name, identity.server_id).await?;
+            let ended = self.began(&session.request.connect, &name, &identity).await?;
             if now.seconds_since(ended) < age.as_secs_f64() {
                 break;
             }
@@ -104,12 +105,12 @@ impl Guard {
         &mut self,
         connect: &ConnectOptions,
         name: &BinlogName,
-        server_id: u32,
+        server: &LogServer,
     ) -> Result<Timestamp, JobError> {
         if let Some(known) = self.began.get(name) {
             return Ok(*known);
         }
-        let begun = source::begins(connect, name, server_id).await?.created;
+        let begun = source::begins(connect, name, server).await?.created;
         self.began.insert(name.clone(), begun);
         Ok(begun)
     }

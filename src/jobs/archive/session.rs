@@ -13,7 +13,7 @@ use super::{
     warn_of_fork, warn_of_gap,
 };
 use crate::{
-    format::{EpochReason, GapEntry, HeartbeatEntry, LogEntry},
+    format::{EpochReason, GapEntry, HeartbeatEntry, LogEntry, LogServer},
     jobs::JobError,
     model::BinlogPosition,
     mysql::{ConnectOptions, MysqlError, Server},
@@ -182,9 +182,10 @@ impl Session<'_> {
         Ok(Outcome::Again(reason, server))
     }
 
-    /// The `server_id` of the server that is read.
-    pub(super) fn server_id(&self) -> u32 {
-        self.ship.writer.state().owner.as_ref().map_or(0, |owner| owner.server.server_id)
+    /// The server that is read.
+    pub(super) fn server(&self) -> Result<LogServer, PipelineError> {
+        let owner = self.ship.writer.state().owner.as_ref();
+        owner.map(|owner| owner.server.clone()).ok_or(PipelineError::Worker)
     }
 
     /// Records what has to be recorded before the first byte. Returns where to dump from.
@@ -393,19 +394,19 @@ impl Session<'_> {
 
 /// Who answers at the address, and where to read on.
 async fn look(connect: &ConnectOptions, state: &LogState) -> Result<Next, JobError> {
-    let (mut server, identity) = source::connect(connect).await?;
-    let ours = state.owner.as_ref().is_some_and(|owner| owner.server.name == identity.name);
-    if !ours {
-        if !server.is_writable().await? {
+    let ours = state.owner.as_ref().map(|owner| &owner.server.name);
+    let mut met = source::meet(connect, ours).await?;
+    if ours != Some(&met.identity.name) {
+        if !met.is_writable {
             return Err(MysqlError::Unsupported {
-                what: format!("archiving server {}", identity.name),
+                what: format!("archiving server {}", met.identity.name),
                 why: "it is read-only, and not the one that was being archived".into(),
             }
             .into());
         }
-        return Ok(Next::Moved(server));
+        return Ok(Next::Moved(met.server));
     }
-    let seen = source::see(&mut server, connect, state).await?;
+    let seen = source::see(&mut met.server, connect, state).await?;
     match plan::start(state, &seen) {
         Start::Refuse(refusal) => Err(refused(&refusal)),
         start => Ok(Next::Follow(start)),

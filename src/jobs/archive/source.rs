@@ -1,14 +1,17 @@
 //! The server that is read: who it is, what it has, whether it is still the one at its address.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use crate::{
     format::LogServer,
     jobs::JobError,
-    model::{BinlogName, BinlogPosition, GtidState, ServerName, Timestamp},
+    model::{BinlogName, BinlogPosition, Flavor, GtidState, ServerName, Timestamp},
     mysql::{
         ConnectOptions, MysqlError, Server,
-        replication::{Captured, Dump, DumpRequest, Meaning},
+        replication::{Captured, Dump, DumpRequest, Meaning, SourceIdentity},
     },
     pipeline::{
         PipelineError, Repository,
@@ -20,6 +23,10 @@ use super::plan::{Beginning, ListedFile, Seen};
 
 /// How long it may take until a dump begins.
 const DUMP: Duration = Duration::from_secs(15);
+/// An address may lead each connection to another server: how long the right one is tried for at
+/// once, and how often. After that whoever asked for it decides.
+const PATIENCE: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// The server at an address, as the log names it.
 pub(super) async fn identify(server: &mut Server) -> Result<LogServer, JobError> {
@@ -71,45 +78,54 @@ pub(super) async fn see(
     let (mut known, mut beginning) = (None, None);
     if let Some(open) = super::plan::last_read(log, &identity.name) {
         if files.iter().any(|file| file.name == open.file) {
-            known = Some(begins(connect, &open.file, identity.server_id).await?);
+            known = Some(begins(connect, &open.file, &identity).await?);
         }
-        beginning = Some(begins(connect, &oldest, identity.server_id).await?);
+        beginning = Some(begins(connect, &oldest, &identity).await?);
     }
     Ok(Seen { server: identity, files, previous, executed, unlogged, known, beginning })
 }
 
-/// A dump of the server with this `server_id`. Behind an address another one may answer by now.
+/// A dump of this server and no other.
 pub(super) async fn dump(
     connect: &ConnectOptions,
     request: &DumpRequest,
-    server_id: u32,
+    server: &LogServer,
 ) -> Result<Dump, JobError> {
-    checked(connect, request, server_id, Dump::start(connect, request)).await
+    let source = on_the_wire(server);
+    patiently(request, || Dump::start_of(&source, connect, request)).await
 }
 
-async fn checked(
-    connect: &ConnectOptions,
-    request: &DumpRequest,
-    server_id: u32,
-    dump: impl Future<Output = Result<Dump, MysqlError>>,
-) -> Result<Dump, JobError> {
-    let doing = format!("reading the binary log {}", request.file);
-    let dump = match tokio::time::timeout(DUMP, dump).await {
-        Ok(dump) => dump?,
-        Err(_) => return Err(MysqlError::Timeout { doing, after: DUMP }.into()),
-    };
-    if dump.server_id() == server_id {
-        return Ok(dump);
+/// Who the server says to be on any connection to it.
+fn on_the_wire(server: &LogServer) -> SourceIdentity {
+    let uuid = (server.flavor == Flavor::Mysql).then(|| server.name.to_string());
+    SourceIdentity { server_id: server.server_id, uuid }
+}
+
+/// Begins a dump, as often as another server answers at the address, for a while.
+async fn patiently<F>(request: &DumpRequest, mut dump: impl FnMut() -> F) -> Result<Dump, JobError>
+where
+    F: Future<Output = Result<Dump, MysqlError>>,
+{
+    let began = Instant::now();
+    loop {
+        match tokio::time::timeout(DUMP, dump()).await {
+            Ok(Err(MysqlError::OtherServer { .. })) if began.elapsed() < PATIENCE => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            Ok(dump) => return Ok(dump?),
+            Err(_) => {
+                let doing = format!("reading the binary log {}", request.file);
+                return Err(MysqlError::Timeout { doing, after: DUMP }.into());
+            }
+        }
     }
-    let why = format!("server {} answers there, not {server_id}", dump.server_id());
-    Err(MysqlError::Lost { doing, endpoint: connect.endpoint.to_string(), why }.into())
 }
 
 /// What a binary log of the server begins with.
 pub(super) async fn begins(
     connect: &ConnectOptions,
     file: &BinlogName,
-    server_id: u32,
+    server: &LogServer,
 ) -> Result<Beginning, JobError> {
     let request = DumpRequest {
         file: file.to_string(),
@@ -117,8 +133,8 @@ pub(super) async fn begins(
         heartbeat: Duration::from_secs(5),
         until_end: true,
     };
-    let look = Dump::look(connect, &request);
-    let mut dump = checked(connect, &request, server_id, look).await?;
+    let source = on_the_wire(server);
+    let mut dump = patiently(&request, || Dump::look(&source, connect, &request)).await?;
     let mut begun = None;
     loop {
         match dump.next().await? {
@@ -165,7 +181,7 @@ pub(super) async fn branch(
     }
     for ListedFile { name, .. } in seen.files.iter().rev() {
         let Some(known) = archived.get(name) else { continue };
-        let begins = begins(connect, name, seen.server.server_id).await?;
+        let begins = begins(connect, name, &seen.server).await?;
         if known.contains(&begins) {
             return Ok((name.clone(), begins.previous));
         }
@@ -204,10 +220,31 @@ pub(super) async fn preflight(server: &mut Server) -> Result<(), JobError> {
 }
 
 /// A new connection, and whoever answers there now.
-pub(super) async fn connect(options: &ConnectOptions) -> Result<(Server, LogServer), JobError> {
-    let mut server = Server::connect(options).await?;
-    let identity = identify(&mut server).await?;
-    Ok((server, identity))
+#[derive(Debug)]
+pub(super) struct Met {
+    pub(super) server: Server,
+    pub(super) identity: LogServer,
+    pub(super) is_writable: bool,
+}
+
+/// Connects to the server of this name, or to any that takes writes. When there is neither for a
+/// while, whoever was there last comes back.
+pub(super) async fn meet(
+    options: &ConnectOptions,
+    wanted: Option<&ServerName>,
+) -> Result<Met, JobError> {
+    let began = Instant::now();
+    loop {
+        let mut server = Server::connect(options).await?;
+        let identity = identify(&mut server).await?;
+        let is_writable = server.is_writable().await?;
+        let right = is_writable || wanted == Some(&identity.name);
+        if right || began.elapsed() >= PATIENCE {
+            return Ok(Met { server, identity, is_writable });
+        }
+        server.close().await;
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Bytes of the server's log between two places in it.

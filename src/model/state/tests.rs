@@ -90,3 +90,26 @@ fn the_empty_state_has_no_flavor() {
     assert_eq!(state, mariadb("0-1-7"));
     assert!(mysql("").is_within(&mariadb("")) && !mysql("").meets(&state));
 }
+
+#[test]
+fn a_copy_has_what_was_before_it() {
+    // Server 41 was the primary twice, and is a copy of 42 at 23388 now.
+    let archived = mariadb("0-31-5316,0-32-8256,0-41-22626,0-42-24083,1-9-4");
+    let whole = mariadb("0-42-23388").completed_from(&archived);
+    assert_eq!(whole, mariadb("0-31-5316,0-32-8256,0-41-22626,0-42-23388"));
+    let lost = archived.missing_from(&whole).unwrap();
+    assert_eq!((lost.text.as_str(), lost.count), ("0-42-23389…24083,1-9-1…4", 699));
+    // Nothing follows from numbers that are not in common, or from servers that are named.
+    for other in ["0-7-90000", "0-41-23000", "0-32-8300,0-41-3", "1-31-9000", ""] {
+        let other = mariadb(other);
+        let named: Vec<_> = other.last_numbers().map(|(_, server, _)| server).collect();
+        let whole = other.completed_from(&archived);
+        let known = |(domain, server, last)| {
+            named.contains(&server) || last < 22626 && archived.sequence(domain, server) == last
+        };
+        assert!(whole.last_numbers().all(known), "{whole}");
+        assert!(other.is_within(&whole) && other.position() == whole.position());
+    }
+    assert_eq!(mariadb("0-7-90000").completed_from(&archived), mariadb("0-7-90000"));
+    assert_eq!(mysql(&format!("{A}:1-3")).completed_from(&archived), mysql(&format!("{A}:1-3")));
+}

@@ -12,13 +12,12 @@ use super::{
     captured::Captured,
     events::Events,
     handshake,
-    identity::ReplicaIdentity,
+    identity::{ReplicaIdentity, SourceIdentity, is_eof},
     link::{FULL, Link},
     refusal::Refusal,
 };
 
 const COM_QUERY: u8 = 0x03;
-const SERVER_ID: &str = "SELECT @@GLOBAL.server_id";
 const COM_BINLOG_DUMP: u8 = 0x12;
 const COM_REGISTER_SLAVE: u8 = 0x15;
 /// Flag of a dump: end instead of waiting for more.
@@ -51,7 +50,7 @@ pub struct DumpRequest {
 pub struct Dump {
     link: Link,
     transport: TransportSecurity,
-    server_id: u32,
+    source: SourceIdentity,
     endpoint: Endpoint,
     user: String,
     events: Events,
@@ -78,19 +77,37 @@ impl Dump {
         options: &ConnectOptions,
         request: &DumpRequest,
     ) -> Result<Self, MysqlError> {
-        Self::start_as(ReplicaIdentity::of_this_process()?, options, request).await
+        Self::start_as(ReplicaIdentity::of_this_process()?, None, options, request).await
+    }
+
+    /// The same of this server and no other. Another one that answers at the address is asked for
+    /// nothing, and does not learn of us.
+    ///
+    /// # Errors
+    /// As [`Dump::start`]; [`MysqlError::OtherServer`].
+    pub async fn start_of(
+        source: &SourceIdentity,
+        options: &ConnectOptions,
+        request: &DumpRequest,
+    ) -> Result<Self, MysqlError> {
+        Self::start_as(ReplicaIdentity::of_this_process()?, Some(source), options, request).await
     }
 
     /// The same under an identity of its own: a short look that leaves this process's dump alone.
     ///
     /// # Errors
-    /// As [`Dump::start`].
-    pub async fn look(options: &ConnectOptions, request: &DumpRequest) -> Result<Self, MysqlError> {
-        Self::start_as(&ReplicaIdentity::random()?, options, request).await
+    /// As [`Dump::start_of`].
+    pub async fn look(
+        source: &SourceIdentity,
+        options: &ConnectOptions,
+        request: &DumpRequest,
+    ) -> Result<Self, MysqlError> {
+        Self::start_as(&ReplicaIdentity::random()?, Some(source), options, request).await
     }
 
     async fn start_as(
         identity: &ReplicaIdentity,
+        wanted: Option<&SourceIdentity>,
         options: &ConnectOptions,
         request: &DumpRequest,
     ) -> Result<Self, MysqlError> {
@@ -104,7 +121,7 @@ impl Dump {
         let mut dump = Self {
             link,
             transport,
-            server_id: 0,
+            source: SourceIdentity::default(),
             endpoint: options.endpoint.clone(),
             user: options.user.clone(),
             events: Events::of_dump(request.file.clone(), request.offset),
@@ -114,8 +131,16 @@ impl Dump {
             refusal: None,
             ended: false,
         };
+        dump.source = dump.ask_who().await?;
+        if let Some(wanted) = wanted.filter(|wanted| !wanted.is(&dump.source)) {
+            return Err(MysqlError::OtherServer {
+                file: request.file.clone(),
+                endpoint: options.endpoint.to_string(),
+                answers: dump.source.to_string(),
+                wanted: wanted.to_string(),
+            });
+        }
         dump.ask(&settings(identity, request.heartbeat)).await?;
-        dump.server_id = dump.ask_server_id().await?;
         dump.ask(&registration(identity)).await?;
         let mut ask = vec![COM_BINLOG_DUMP];
         ask.extend_from_slice(&offset.to_le_bytes());
@@ -134,10 +159,10 @@ impl Dump {
         self.transport
     }
 
-    /// The `server_id` of whoever answered: behind one address another server may answer each time.
+    /// Who sends it.
     #[must_use]
-    pub fn server_id(&self) -> u32 {
-        self.server_id
+    pub fn source(&self) -> &SourceIdentity {
+        &self.source
     }
 
     /// What comes next. It may be cancelled, and nothing is lost then.
@@ -246,17 +271,16 @@ impl Dump {
         }
     }
 
-    /// Asks who this is (MySQL internals, "Text Resultset": count of columns, columns, EOF, rows,
-    /// EOF).
-    async fn ask_server_id(&mut self) -> Result<u32, MysqlError> {
+    /// Asks who this is.
+    async fn ask_who(&mut self) -> Result<SourceIdentity, MysqlError> {
         let asked = async {
-            self.link.command(&[&[COM_QUERY], SERVER_ID.as_bytes()].concat()).await?;
+            self.link.command(&[&[COM_QUERY], SourceIdentity::ASK.as_bytes()].concat()).await?;
             let mut packets = Vec::new();
             let mut ends = 0;
             while ends < 2 {
                 let packet = self.link.receive(STATEMENT).await?;
                 let refused = packet.first() == Some(&0xff);
-                ends += usize::from(packet.first() == Some(&0xfe) && packet.len() < 9);
+                ends += usize::from(is_eof(&packet));
                 packets.push(packet);
                 if refused || packets.len() > 16 {
                     break;
@@ -272,10 +296,8 @@ impl Dump {
         if let Some(last) = packets.last().filter(|packet| packet.first() == Some(&0xff)) {
             return Err(self.refused(Refusal::parse(last)));
         }
-        // One column: its count, the column, EOF, the row, EOF.
-        let row = packets.get(3).and_then(|row| row.get(1..)).unwrap_or_default();
-        let id = std::str::from_utf8(row).ok().and_then(|text| text.parse().ok());
-        id.ok_or_else(|| self.events.damaged("the server does not say its server_id"))
+        SourceIdentity::read(&packets.iter().map(|packet| packet.as_slice()).collect::<Vec<_>>())
+            .ok_or_else(|| self.events.damaged("the server does not say its server_id"))
     }
 
     fn refused(&self, refusal: Refusal) -> MysqlError {

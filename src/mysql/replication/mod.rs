@@ -25,4 +25,4 @@ mod tagged;
 pub use captured::{Captured, EventEnd, Group, Meaning};
 pub use dump::{Dump, DumpRequest};
 pub use events::Events;
-pub use identity::ReplicaIdentity;
+pub use identity::{ReplicaIdentity, SourceIdentity};

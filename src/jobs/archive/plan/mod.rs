@@ -124,7 +124,8 @@ pub(super) fn start(log: &LogState, seen: &Seen) -> Start {
     let Some(owner) = &log.owner else {
         return Start::Begin { file: oldest(seen), fork: None, gap: None };
     };
-    let lost = log.frontier.missing_from(&seen.executed);
+    let executed = seen.executed.completed_from(&log.frontier);
+    let lost = log.frontier.missing_from(&executed);
     let last_read = last_read(log, name);
     let refuse = |why| {
         Start::Refuse(Refusal {
@@ -161,7 +162,7 @@ pub(super) fn start(log: &LogState, seen: &Seen) -> Start {
         }
     }
     if let Some(lost) = &lost {
-        if !log.frontier.meets(&seen.executed) {
+        if !log.frontier.meets(&executed) {
             return refuse(Why::Stranger);
         }
         if last_read.is_some() || reuses(&lost.text, &seen.server) {
@@ -174,7 +175,7 @@ pub(super) fn start(log: &LogState, seen: &Seen) -> Start {
         taken: name.clone(),
         forked: lost.text,
         transactions: lost.count,
-        frontier: log.frontier.shared_with(&seen.executed),
+        frontier: log.frontier.shared_with(&executed),
     });
     let frontier = fork.as_ref().map_or(&log.frontier, |fork| &fork.frontier);
     let within = seen.previous.iter().find(|(_, previous)| previous.is_within(frontier));

@@ -190,6 +190,19 @@ fn a_promoted_replica_that_lacks_transactions_is_a_fork() {
     assert_eq!((fork.forked.as_str(), fork.frontier), ("0-1-11…12", state("0-1-10")));
 }
 
+/// MariaDB, which then does not name the servers that wrote before; among them may be itself.
+#[test]
+fn a_promoted_copy_lacks_only_what_came_after_it() {
+    let archive = log(server("id-42", 42), "0-31-5,0-41-22,0-42-30", "b.2", 600, false);
+    let copy = seen(server("id-41", 41), "0-42-26", &[("r.1", 900, "")]);
+    let Start::Begin { fork: Some(fork), gap: None, .. } = start(&archive, &copy) else { panic!() };
+    assert_eq!((fork.forked.as_str(), fork.transactions), ("0-42-27…30", 4));
+    assert_eq!(fork.frontier, state("0-31-5,0-41-22,0-42-26"));
+    // A copy from before its own last transactions would give their names to others.
+    let older = seen(server("id-41", 41), "0-31-5", &[("r.1", 900, "")]);
+    assert_eq!(why(start(&archive, &older)), Why::Crashed);
+}
+
 #[test]
 fn a_reset_server_is_refused() {
     let archived = format!("{A}:1-12");
