@@ -18,7 +18,7 @@ pub use commit::{Commit, Committed, Ending, commit};
 pub use error::PipelineError;
 pub use hash::Hasher;
 pub use keys::PURPOSE as KEY_PURPOSE;
-pub use level::Level;
+pub use level::{Level, compressor};
 pub use open::{Accept, Finding, OnBad, Opened, Volumes, open_volumes};
 pub use progress::Progress;
 pub use repository::{Found, Repository, key};
