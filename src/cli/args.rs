@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::doctor::DoctorArgs;
 use crate::{
-    model::{BackupId, ClusterName},
+    model::{BackupId, ClusterName, Gtid, GtidState, Timestamp},
     pipeline::{ChainHead, Level},
 };
 
@@ -294,9 +294,26 @@ pub(super) struct RestoreArgs {
     /// The data directory to fill; empty, or not there yet
     #[arg(long, env = "BACKSTAY_DATADIR", value_name = "FOLDER")]
     pub(super) datadir: PathBuf,
-    /// The backup [default: the newest complete one]
+    /// The backup to begin with [default: the newest one that serves]; without a target it is
+    /// restored alone, and no binary log is replayed
     #[arg(long, env = "BACKSTAY_BACKUP", value_name = "ID")]
     pub(super) backup: Option<BackupId>,
+    /// End before the first transaction that was committed later than this instant, RFC 3339 with
+    /// an offset [default: replay everything that is archived]
+    #[arg(long, value_name = "TIME", group = "target", help_heading = "Target")]
+    pub(super) to_time: Option<Timestamp>,
+    /// End directly behind the last of these transactions
+    #[arg(long, value_name = "GTIDS", group = "target", help_heading = "Target")]
+    pub(super) to_gtid: Option<GtidState>,
+    /// End directly before this transaction
+    #[arg(long, value_name = "GTID", group = "target", help_heading = "Target")]
+    pub(super) before_gtid: Option<Gtid>,
+    /// Leave this transaction out; can be given several times
+    #[arg(long, value_name = "GTID", help_heading = "Target")]
+    pub(super) skip_gtid: Vec<Gtid>,
+    /// Say what would be done, and touch nothing
+    #[arg(long, help_heading = "Target")]
+    pub(super) plan: bool,
     /// Do not start a server on the result; the restore is then complete and NOT proven
     #[arg(long)]
     pub(super) no_start: bool,

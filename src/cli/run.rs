@@ -17,7 +17,7 @@ use super::{
     progress, wire,
 };
 use crate::{
-    jobs::{self, JobError},
+    jobs::{self, JobError, restore::Target},
     model::EngineKind,
     pipeline::Progress,
 };
@@ -58,10 +58,13 @@ async fn dispatch(
             Ok(success(format, &result))
         }
         Command::Restore(args) => {
-            let result =
-                with_progress("restore", progress, Box::pin(restore(global, args, progress)))
-                    .await?;
-            Ok(success(format, &result))
+            let plan = args.plan;
+            let request = restore(global, args, progress).await?;
+            if plan {
+                return Ok(success(format, &Box::pin(jobs::restore::planned(&request)).await?));
+            }
+            let job = Box::pin(jobs::restore::run(request));
+            Ok(success(format, &with_progress("restore", progress, job).await?))
         }
         Command::List => {
             let repository = global.repository().await?;
@@ -255,21 +258,29 @@ async fn restore(
     global: &Global,
     args: RestoreArgs,
     progress: &Arc<Progress>,
-) -> Result<jobs::restore::RestoreResult, JobError> {
+) -> Result<jobs::restore::Request, JobError> {
     let kms = global.kms()?;
     let repository = global.repository().await?;
     global.fresh(&repository).await?;
-    jobs::restore::run(jobs::restore::Request {
+    let target = match (args.to_time, args.to_gtid, args.before_gtid) {
+        (Some(at), ..) => Target::Time(at),
+        (_, Some(state), _) => Target::Gtid(state),
+        (.., Some(gtid)) => Target::Before(gtid),
+        _ if args.backup.is_some() && args.skip_gtid.is_empty() => Target::Backup,
+        _ => Target::Latest,
+    };
+    Ok(jobs::restore::Request {
         repository,
         kms,
         datadir: args.datadir,
         backup: args.backup,
+        target,
+        skip: args.skip_gtid,
         start: !args.no_start,
         server: args.server,
         owner: args.owner,
         progress: Arc::clone(progress),
     })
-    .await
 }
 
 async fn verify(

@@ -15,7 +15,7 @@ mod temp_server;
 pub mod verify;
 pub mod window;
 
-use choose::choose;
+use choose::{choose, contradiction};
 pub use error::JobError;
 
 use crate::{

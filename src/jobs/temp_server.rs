@@ -1,9 +1,12 @@
 //! A server of our own over a data directory: socket only, no accounts, for as long as we ask it things.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+
+use secrecy::SecretString;
 
 use super::{JobError, scratch::Scratch};
 use crate::{
@@ -65,6 +68,38 @@ impl Program {
     }
 }
 
+/// Who may ask it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Access<'a> {
+    /// Whoever reaches the socket: it looks at no account.
+    Anybody,
+    /// An account that this file makes. A server without accounts takes no replicated account
+    /// statements.
+    Account { user: &'a str, password: &'a SecretString, init_file: &'a Path },
+}
+
+/// How a temporary server is started.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start<'a> {
+    pub(super) access: Access<'a>,
+    /// Ids that it must not have: the applier passes over what bears its own.
+    pub(super) avoid: &'a BTreeSet<u32>,
+    /// Further arguments.
+    pub(super) extra: &'a [String],
+    /// Bytes for InnoDB's buffer pool.
+    pub(super) buffer_pool: u64,
+    /// Who owns the data.
+    pub(super) owner: Option<(u32, u32)>,
+}
+
+impl<'a> Start<'a> {
+    /// For a few questions.
+    pub(super) fn to_ask(extra: &'a [String], owner: Option<(u32, u32)>) -> Self {
+        static NONE: BTreeSet<u32> = BTreeSet::new();
+        Self { access: Access::Anybody, avoid: &NONE, extra, buffer_pool: BUFFER_POOL, owner }
+    }
+}
+
 /// A running temporary server.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -80,33 +115,45 @@ impl Running {
         program: &Program,
         datadir: &Path,
         facts: &ServerFacts,
-        extra: &[String],
-        owner: Option<(u32, u32)>,
+        start: &Start<'_>,
         progress: &Progress,
     ) -> Result<Self, JobError> {
         // A socket's path may have 107 bytes, and a data directory's is often longer than that.
         let runtime = Scratch::new(None)?;
-        let id: [u8; 3] = crypto::random().map_err(PipelineError::from)?;
-        if let Some((uid, gid)) = owner {
+        let server_id = loop {
+            let id: [u8; 3] = crypto::random().map_err(PipelineError::from)?;
+            let id = u32::from_be_bytes([0x7f, id[0], id[1], id[2]]);
+            if !start.avoid.contains(&id) {
+                break id;
+            }
+        };
+        if let Some((uid, gid)) = start.owner {
             std::os::unix::fs::chown(runtime.path(), Some(uid), Some(gid))
                 .map_err(JobError::io("give away", runtime.path()))?;
         }
         let socket = runtime.path().join("s");
-        let mut arguments = vec!["--skip-grant-tables".to_owned()];
+        let mut arguments = Vec::new();
+        let (mut user, mut password, mut init_file) = ("root", None, None);
+        match start.access {
+            Access::Anybody => arguments.push("--skip-grant-tables".to_owned()),
+            Access::Account { user: name, password: secret, init_file: file } => {
+                (user, password, init_file) = (name, Some(secret.clone()), Some(file));
+            }
+        }
         if let Some(value) = facts.lower_case_table_names {
             arguments.push(format!("--lower-case-table-names={value}"));
         }
         arguments.push(format!("--innodb-page-size={}", facts.page_size));
-        arguments.extend_from_slice(extra);
+        arguments.extend_from_slice(start.extra);
         let line = temp_server_command(&TempServer {
             flavor: program.flavor,
             program: &program.path,
             datadir,
             socket: &socket,
-            init_file: None,
+            init_file,
             tmpdir: Some(runtime.path()),
-            server_id: u32::from_be_bytes([0x7f, id[0], id[1], id[2]]),
-            buffer_pool: BUFFER_POOL,
+            server_id,
+            buffer_pool: start.buffer_pool,
             binlog: TempBinlog::Off,
             options: &facts.options,
             extra: &arguments,
@@ -114,8 +161,8 @@ impl Running {
         let child = Child::spawn("temporary server", &line, Input::Null, Output::Null)?;
         let connect = ConnectOptions {
             endpoint: Endpoint::Socket(socket),
-            user: "root".into(),
-            password: None,
+            user: user.to_owned(),
+            password,
             tls: Tls { mode: TlsMode::Disabled, ..Tls::default() },
         };
         let running = Self { child, runtime, connect };

@@ -120,7 +120,7 @@ impl GtidSet {
 
     /// How many transactions a set of MySQL has.
     #[must_use]
-    pub(super) fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         let Self::Mysql(map) = self else { return 0 };
         map.values().fold(0, |sum, source| sum.saturating_add(intervals::count(source)))
     }

@@ -27,5 +27,5 @@ pub use server::{EngineKind, Flavor, ServerFacts, ServerVersion, TransportSecuri
 pub use size::ByteSize;
 pub use state::{GtidState, Missing};
 pub use time::Timestamp;
-pub use transaction::Gtid;
+pub use transaction::{Gtid, GtidError};
 pub use wrapped::WrappedDek;

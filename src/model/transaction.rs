@@ -1,6 +1,8 @@
 //! The name of one transaction.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
+
+use super::{Flavor, GtidSet};
 
 /// One transaction's global identifier, as its server prints it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,9 +36,39 @@ impl fmt::Display for Gtid {
     }
 }
 
+/// A text that names no single transaction.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no GTID: MySQL writes UUID:NUMBER or UUID:TAG:NUMBER, MariaDB DOMAIN-SERVER-NUMBER"
+)]
+pub struct GtidError(String);
+
+impl FromStr for Gtid {
+    type Err = GtidError;
+
+    fn from_str(text: &str) -> Result<Self, GtidError> {
+        let wrong = || GtidError(text.chars().take(120).collect());
+        if let Some((source, number)) = text.rsplit_once(':') {
+            let number = number.parse().ok().filter(|number| *number > 0).ok_or_else(wrong)?;
+            let source = source.to_ascii_lowercase();
+            let gtid = Self::Mysql { source, number };
+            // The rules for uuids and tags are those of sets.
+            let same = GtidSet::parse(Flavor::Mysql, text).map(|set| set.to_string());
+            return if same == Ok(gtid.to_string()) { Ok(gtid) } else { Err(wrong()) };
+        }
+        let parts: Vec<&str> = text.split('-').collect();
+        let [domain, server, sequence] = parts[..] else { return Err(wrong()) };
+        match (domain.parse(), server.parse(), sequence.parse()) {
+            (Ok(domain), Ok(server), Ok(sequence)) => {
+                Ok(Self::Mariadb { domain, server, sequence })
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{Flavor, GtidSet};
     use super::*;
 
     #[test]
@@ -49,6 +81,23 @@ mod tests {
         for (flavor, gtid) in [(Flavor::Mysql, mysql), (Flavor::Mariadb, mariadb)] {
             let text = gtid.to_string();
             assert_eq!(GtidSet::parse(flavor, &text).unwrap().to_string(), text);
+            assert_eq!(text.parse(), Ok(gtid));
+        }
+    }
+
+    #[test]
+    fn what_names_no_single_transaction_is_refused() {
+        for text in [
+            "",
+            "7",
+            "0-1",
+            "0-1-x",
+            "9a3225ed-e51b-11f1-86df-02fc00000001:0",
+            "9a3225ed-e51b-11f1-86df-02fc00000001:1-2",
+            "9a3225ed:7",
+            "0-1-2,1-1-2",
+        ] {
+            assert!(text.parse::<Gtid>().is_err(), "{text}");
         }
     }
 }

@@ -152,7 +152,8 @@ impl MysqlError {
         Self::Unexpected { what: what.into(), why: why.into() }
     }
 
-    pub(super) fn unsupported(what: impl Into<String>, why: impl Into<String>) -> Self {
+    /// It cannot work with this.
+    pub(crate) fn unsupported(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Unsupported { what: what.into(), why: why.into() }
     }
 }

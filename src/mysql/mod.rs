@@ -1,5 +1,6 @@
 //! Database servers: connecting, engines, and the formats they speak.
 
+mod applier;
 mod archiving;
 mod binlog_scan;
 pub mod checks;
@@ -14,10 +15,12 @@ mod grants;
 mod info;
 mod option_file;
 mod options;
+mod relay;
 pub mod replication;
 mod temp_server;
 pub mod xbstream;
 
+pub use applier::ApplierState;
 pub use archiving::BinaryLog;
 pub use binlog_scan::ExactSet;
 pub use connect::Server;
@@ -26,6 +29,7 @@ pub use grants::Grants;
 pub use info::{BinlogInfo, Checkpoints, EngineInfo, parse_backup_my_cnf, parse_innodb_position};
 pub use option_file::OptionFile;
 pub use options::{ConnectOptions, Endpoint, Tls, TlsMode};
+pub use relay::{RELAY_BASE, relay_head, relay_name};
 pub use temp_server::{
     TempBinlog, TempServer, discover_server, parse_server_version, recovered_position,
     temp_server_command,

@@ -13,7 +13,7 @@ use crate::{
         archive::Archived,
         backup::BackupResult,
         keys::NewKeys,
-        restore::{RestoreResult, State},
+        restore::{Neighbour, Planned, RestoreResult, State},
         show::Shown,
         verify::Verified,
     },
@@ -140,11 +140,71 @@ fn place(position: &Position) -> String {
     }
 }
 
+impl Text for Planned {
+    fn text(&self) -> String {
+        let mut out = String::new();
+        let _ = writeln!(out, "Nothing was touched. A restore to {} would", self.target);
+        self.describe(&mut out);
+        out
+    }
+}
+
+impl Planned {
+    fn describe(&self, out: &mut String) {
+        let _ = writeln!(
+            out,
+            "  begin with  backup {}, finished {}",
+            self.backup_id, self.backup_finished_at
+        );
+        if self.pieces > 0 {
+            let _ = writeln!(
+                out,
+                "  replay      {} of binary log, at most {} transactions",
+                ByteSize(self.bytes),
+                self.transactions_at_most
+            );
+        }
+        for skip in &self.skip {
+            let _ = writeln!(out, "  leave out   {skip}");
+        }
+        let neighbour = |at: &Neighbour| {
+            let place = format!("{}:{}", at.binlog_file, at.binlog_position);
+            format!("{}  committed {}  at {place}", at.gtid, at.committed_at)
+        };
+        if let Some(last) = &self.last {
+            let _ = writeln!(out, "  end with    {}", neighbour(last));
+        }
+        if let Some(next) = &self.next {
+            let _ = writeln!(out, "  and before  {}", neighbour(next));
+        }
+    }
+}
+
 impl Text for RestoreResult {
     fn text(&self) -> String {
         let mut out = String::new();
         let _ =
             writeln!(out, "Backup {} is restored in {}.", self.backup_id, self.datadir.display());
+        if let Some(replay) = &self.replay {
+            let _ = writeln!(out, "  target    {}", self.target);
+            let _ = writeln!(
+                out,
+                "  replayed  {} transactions, {} in {:.1} s",
+                replay.transactions,
+                ByteSize(replay.bytes),
+                replay.seconds
+            );
+            if let Some(last) = &self.plan.last {
+                let _ = writeln!(out, "  last      {}, committed {}", last.gtid, last.committed_at);
+            }
+            if let Some(next) = &self.plan.next {
+                let _ = writeln!(
+                    out,
+                    "  not in it {}, committed {}, and all behind it",
+                    next.gtid, next.committed_at
+                );
+            }
+        }
         match &self.proof {
             None => {
                 let _ = writeln!(out, "  NOT PROVEN: no server was started on it (--no-start).");

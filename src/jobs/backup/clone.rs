@@ -11,7 +11,7 @@ use crate::{
         JobError,
         restore::check_space,
         scratch::Scratch,
-        temp_server::{Program, Running},
+        temp_server::{Program, Running, Start},
     },
     model::{EngineKind, ServerFacts, TransportSecurity},
     mysql::{ConnectOptions, Server, xbstream::Writer},
@@ -138,8 +138,14 @@ impl Prepared {
         JobError,
     > {
         let extra = ["--plugin-load-add=clone=mysql_clone.so".to_owned()];
-        let running =
-            Running::start(&self.program, folder, &self.facts, &extra, None, progress).await?;
+        let running = Running::start(
+            &self.program,
+            folder,
+            &self.facts,
+            &Start::to_ask(&extra, None),
+            progress,
+        )
+        .await?;
         let mut server = running.connect().await?;
         let (position, set) = server.cloned_position().await?;
         server.close().await;

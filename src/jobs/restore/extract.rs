@@ -42,7 +42,15 @@ impl Chosen {
         kms: &dyn Kms,
         id: Option<&BackupId>,
     ) -> Result<Self, JobError> {
-        let manifest = choose(repository, id).await?.record;
+        Self::of(repository, kms, choose(repository, id).await?.record).await
+    }
+
+    /// With the manifest at hand.
+    pub(super) async fn of(
+        repository: &Repository,
+        kms: &dyn Kms,
+        manifest: Manifest,
+    ) -> Result<Self, JobError> {
         let dek = repository.dek(manifest.dek_id, kms).await?;
         Ok(Self { manifest, dek })
     }

@@ -1,8 +1,11 @@
-//! `restore`: a base backup becomes a data directory, and a server proves it.
+//! `restore`: a base backup becomes a data directory, archived transactions are replayed over it, and a
+//! server proves it.
 
 mod extract;
 mod place;
+mod plan;
 mod proof;
+mod replay;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
@@ -11,15 +14,21 @@ use serde::Serialize;
 pub use extract::Chosen;
 use place::{Owner, Place};
 pub(super) use place::{check_space, free_bytes, needed_bytes};
+pub use plan::{Neighbour, Planned, Target};
+use plan::{Plan, Wanted};
 pub use proof::{Proof, State};
+pub use replay::Replayed;
 
-use super::{JobError, backup, temp_server::Program};
+use super::{JobError, backup, temp_server::Program, window};
 use crate::{
     crypto::kms::Kms,
     format::Manifest,
-    model::{BackupId, EngineKind, ServerFacts},
+    model::{BackupId, EngineKind, Gtid, GtidState, ServerFacts},
     mysql::engines,
-    pipeline::{PipelineError, Progress, Repository},
+    pipeline::{
+        PipelineError, Progress, Repository,
+        log::{Archive, Lines, read_archive},
+    },
     process::{Child, CleanExit, Input, Output},
 };
 
@@ -35,8 +44,12 @@ pub struct Request {
     pub kms: Box<dyn Kms>,
     /// The data directory to fill.
     pub datadir: PathBuf,
-    /// The backup; the newest one when none is named.
+    /// The backup; the newest one that serves when none is named.
     pub backup: Option<BackupId>,
+    /// Where to end.
+    pub target: Target,
+    /// Transactions to leave out.
+    pub skip: Vec<Gtid>,
     /// Whether to start a server on the result, without which nothing is proven.
     pub start: bool,
     /// The server program.
@@ -58,8 +71,12 @@ pub struct RestoreResult {
     pub backup_id: BackupId,
     /// What was asked for.
     pub target: String,
+    /// What was planned.
+    pub plan: Planned,
     /// The data directory.
     pub datadir: PathBuf,
+    /// What was replayed over the base; nothing for a base alone.
+    pub replay: Option<Replayed>,
     /// The transactions in it.
     pub gtid_set: Option<String>,
     /// What was expected, what was found, and whether they are equal.
@@ -77,6 +94,8 @@ pub struct Phases {
     pub prepare_seconds: f64,
     /// Starting the server and asking it for the proof; 0 when none was started.
     pub start_seconds: f64,
+    /// Replaying; 0 when there was nothing to replay.
+    pub replay_seconds: f64,
 }
 
 /// Seconds since `begun`, to the millisecond.
@@ -92,7 +111,17 @@ pub async fn run(mut request: Request) -> Result<RestoreResult, JobError> {
     // A server takes a relative path to be below its own installation.
     request.datadir = std::path::absolute(&request.datadir)
         .map_err(JobError::io("make absolute", &request.datadir))?;
-    let chosen = Chosen::find(&request.repository, &*request.kms, request.backup.as_ref()).await?;
+    let archive = archive(&request).await?;
+    let lines = window::lines(&request.repository, &archive)?;
+    let plan = make_plan(&request, &lines).await?;
+    let replays = !plan.coverage.pieces.is_empty();
+    if replays && !request.start {
+        return Err(JobError::usage(
+            format!("{} needs a server to replay the binary logs", plan.target),
+            "leave out --no-start, or name a --backup alone",
+        ));
+    }
+    let chosen = Chosen::of(&request.repository, &*request.kms, plan.manifest.clone()).await?;
     let manifest = &chosen.manifest;
     let owner = Owner::find(request.owner.as_deref())?;
     let facts = facts(manifest)?;
@@ -107,8 +136,17 @@ pub async fn run(mut request: Request) -> Result<RestoreResult, JobError> {
         EngineKind::Clone => None,
         kind => Some(backup::find_engine(kind).await?),
     };
-    let place = Place::claim(&request.datadir, manifest)?;
-    tracing::info!(backup_id = %manifest.backup_id, datadir = %request.datadir.display(), "restore begins");
+    let replay_bytes = plan.bytes();
+    // The rows of a log take about as much room in tables as in the log.
+    let more = replay_bytes.saturating_add(replay::relay_bytes(replay_bytes));
+    let place = Place::claim(&request.datadir, manifest, more)?;
+    tracing::info!(
+        backup_id = %manifest.backup_id,
+        target = %plan.target,
+        replay_bytes,
+        datadir = %request.datadir.display(),
+        "restore begins"
+    );
     let mut phases = Phases::default();
     let begun = Instant::now();
     extract::run(&request, &chosen, &place).await?;
@@ -122,15 +160,25 @@ pub async fn run(mut request: Request) -> Result<RestoreResult, JobError> {
     }
     place.move_in()?;
     owner.give(&request.datadir)?;
-    let proof = match program {
+    let begun = Instant::now();
+    let mut proof = match &program {
         Some(program) => {
-            let begun = Instant::now();
-            let proof = proof::run(&program, &request, manifest, facts, prepared, &owner).await?;
-            phases.start_seconds = seconds_since(begun);
-            Some(proof)
+            Some(proof::run(program, &request, manifest, facts, prepared, &owner).await?)
         }
         None => None,
     };
+    phases.start_seconds = proof.as_ref().map_or(0.0, |_| seconds_since(begun));
+    let mut replayed = None;
+    let mut gtid_set = facts.gtid_set.clone();
+    if let (Some(program), true) = (&program, replays) {
+        let (done, result) = replay(&request, program, &place, &plan, facts, &owner).await?;
+        let begun = Instant::now();
+        let expected = result.position();
+        proof = Some(proof::of_replay(program, &request, facts, &expected, &owner).await?);
+        phases.start_seconds += seconds_since(begun);
+        phases.replay_seconds = done.seconds;
+        (replayed, gtid_set) = (Some(done), Some(expected));
+    }
     owner.give(&request.datadir)?;
     place.finish()?;
     let proven = proof.as_ref().is_some_and(|proof| proof.equal == Some(true));
@@ -138,12 +186,63 @@ pub async fn run(mut request: Request) -> Result<RestoreResult, JobError> {
         version: 1,
         status: if proven { "proven" } else { "unproven" },
         backup_id: manifest.backup_id.clone(),
-        target: "backup".into(),
-        gtid_set: facts.gtid_set.as_ref().map(ToString::to_string),
+        target: plan.target.to_string(),
+        plan: plan.told(),
+        gtid_set: gtid_set.as_ref().map(ToString::to_string),
         datadir: request.datadir,
+        replay: replayed,
         proof,
         phases,
     })
+}
+
+/// Says what a restore would do, and touches nothing.
+///
+/// # Errors
+/// When the target cannot be reached, or what is stored cannot be read.
+pub async fn planned(request: &Request) -> Result<Planned, JobError> {
+    let archive = archive(request).await?;
+    let lines = window::lines(&request.repository, &archive)?;
+    Ok(make_plan(request, &lines).await?.told())
+}
+
+async fn archive(request: &Request) -> Result<Archive, JobError> {
+    if request.target == Target::Backup {
+        // The base is all that is wanted: a damaged log must not stand in its way.
+        return Ok(Archive::default());
+    }
+    Ok(read_archive(&request.repository).await?)
+}
+
+async fn make_plan<'l>(request: &Request, lines: &Lines<'l>) -> Result<Plan<'l>, JobError> {
+    let wanted = Wanted {
+        target: request.target.clone(),
+        backup: request.backup.as_ref(),
+        skip: &request.skip,
+    };
+    Plan::make(&request.repository, &*request.kms, lines, &wanted, &request.progress).await
+}
+
+async fn replay(
+    request: &Request,
+    program: &Program,
+    place: &Place,
+    plan: &Plan<'_>,
+    facts: &ServerFacts,
+    owner: &Owner,
+) -> Result<(Replayed, GtidState), JobError> {
+    let mut applier = replay::Applier {
+        program,
+        datadir: &request.datadir,
+        work: place.work()?,
+        facts,
+        base: Some(plan.coverage.begins.position()),
+        owner: owner.ids(),
+        user: owner.user().map(ToOwned::to_owned),
+        progress: &request.progress,
+    };
+    let (repository, kms) = (&request.repository, &*request.kms);
+    replay::run(repository, kms, plan, facts.flavor, &mut applier, &request.progress).await
 }
 
 fn facts(manifest: &Manifest) -> Result<&ServerFacts, JobError> {

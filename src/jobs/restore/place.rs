@@ -41,8 +41,9 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Takes an empty folder, or our own unfinished work, which is cleared away.
-    pub(super) fn claim(datadir: &Path, manifest: &Manifest) -> Result<Self, JobError> {
+    /// Takes an empty folder, or our own unfinished work, which is cleared away. `more` bytes are
+    /// needed beside the base.
+    pub(super) fn claim(datadir: &Path, manifest: &Manifest, more: u64) -> Result<Self, JobError> {
         let created = !datadir.exists();
         if created {
             fs::DirBuilder::new()
@@ -60,7 +61,7 @@ impl Place {
             ));
         }
         let hint = "give it a larger volume; nothing was changed";
-        check_space(datadir, manifest.payload_bytes, "this restore", hint)?;
+        check_space(datadir, manifest.payload_bytes.saturating_add(more), "this restore", hint)?;
         if !unfinished {
             fs::DirBuilder::new()
                 .mode(0o700)
@@ -97,6 +98,13 @@ impl Place {
     /// Where the stream is extracted and prepared.
     pub(super) fn stage(&self) -> &Path {
         &self.stage
+    }
+
+    /// Where a replay puts its relay logs together.
+    pub(super) fn work(&self) -> Result<PathBuf, JobError> {
+        let work = self.ours.join("replay");
+        fs::DirBuilder::new().mode(0o700).create(&work).map_err(JobError::io("create", &work))?;
+        Ok(work)
     }
 
     /// Moves the prepared files into the data directory and leaves the source's identity behind.

@@ -9,7 +9,7 @@ use crate::{
     format::Manifest,
     jobs::{
         JobError, Position,
-        temp_server::{Program, Running},
+        temp_server::{Program, Running, Start},
     },
     model::{BinlogPosition, EngineKind, Flavor, GtidSet, ServerFacts},
     mysql::{engines, parse_innodb_position, recovered_position},
@@ -71,9 +71,14 @@ pub(super) async fn run(
         // It serves nobody, so its notes about certificates and accounts are noise.
         extra.push("--log-error-verbosity=1".into());
     }
-    let running =
-        Running::start(program, &request.datadir, facts, &extra, owner.ids(), &request.progress)
-            .await?;
+    let running = Running::start(
+        program,
+        &request.datadir,
+        facts,
+        &Start::to_ask(&extra, owner.ids()),
+        &request.progress,
+    )
+    .await?;
     let mut server = running.connect().await?;
     let mut position =
         prepared.or_else(|| running.log().iter().find_map(|line| recovered_position(line)));
@@ -87,6 +92,40 @@ pub(super) async fn run(
     server.close().await;
     running.shutdown().await?;
     judge(facts, position, gtid_set)
+}
+
+/// The proof of a replay: a server started anew, durable again, has the planned transactions,
+/// neither more nor fewer.
+pub(super) async fn of_replay(
+    program: &Program,
+    request: &Request,
+    facts: &ServerFacts,
+    expected: &GtidSet,
+    owner: &Owner,
+) -> Result<Proof, JobError> {
+    let mut extra = Vec::new();
+    if let Some(user) = owner.user() {
+        extra.push(format!("--user={user}"));
+    }
+    if facts.flavor == Flavor::Mysql {
+        extra.extend(["--log-error-verbosity=1".into(), "--gtid-mode=ON".into()]);
+        extra.push("--enforce-gtid-consistency=ON".into());
+    }
+    let start = Start::to_ask(&extra, owner.ids());
+    let running =
+        Running::start(program, &request.datadir, facts, &start, &request.progress).await?;
+    let mut server = running.connect().await?;
+    let actual = server.executed_set().await?;
+    server.close().await;
+    running.shutdown().await?;
+    let state = |set: &GtidSet| State { gtid_set: Some(set.to_string()), ..State::default() };
+    if actual != *expected {
+        return Err(JobError::integrity(
+            format!("the restored server has {actual}, and {expected} was planned"),
+            "do not use this data directory; restore anew, and report this",
+        ));
+    }
+    Ok(Proof { expected: state(expected), actual: state(&actual), equal: Some(true) })
 }
 
 /// Compares what was recorded with what was found.

@@ -9,7 +9,7 @@ use crate::{
     model::{BackupId, Flavor, HistoryId, ServerName, Timestamp},
     pipeline::{
         Found, PipelineError, Repository,
-        log::{Archive, Base, Coverage, Lines, read_archive, record},
+        log::{Archive, Base, Coverage, End, Lines, read_archive, record},
     },
 };
 
@@ -200,7 +200,16 @@ pub(super) async fn restorable_until(
     Ok(())
 }
 
-fn lines<'a>(repository: &Repository, archive: &'a Archive) -> Result<Lines<'a>, JobError> {
+/// Why a way ends, in words.
+pub(in crate::jobs) fn why(end: &End, lines: &Lines<'_>) -> String {
+    end::told(end, lines).why
+}
+
+/// The archive in order.
+pub(super) fn lines<'a>(
+    repository: &Repository,
+    archive: &'a Archive,
+) -> Result<Lines<'a>, JobError> {
     Lines::of(archive).map_err(|broken| {
         let object = crate::format::layout::log(repository.cluster(), broken.number);
         PipelineError::Integrity { object, why: broken.why }.into()

@@ -20,7 +20,7 @@ const PARALLEL: usize = 64;
 const PROBES: u64 = 16;
 
 /// The log, as far back as it goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Archive {
     /// All segments in order.
     pub segments: Vec<SegmentSummary>,
@@ -263,6 +263,10 @@ async fn last_checkpoint(repository: &Repository) -> Result<Option<u64>, Pipelin
 
 /// The oldest checkpoint that is still there: records before it may have been forgotten.
 async fn first_checkpoint(repository: &Repository) -> Result<Option<u64>, PipelineError> {
+    // Mostly nothing has been forgotten, and no listing is needed.
+    if exists(repository, CHECKPOINT_EVERY).await? {
+        return Ok(Some(CHECKPOINT_EVERY));
+    }
     let folder = layout::log_folder(repository.cluster());
     let mut listed = repository.store().list(&folder, None);
     let mut oldest = None;

@@ -82,6 +82,24 @@ impl Events {
         }
     }
 
+    /// Reads `file` from an event in its middle, with the format description that it begins with.
+    ///
+    /// # Errors
+    /// When that is no format description.
+    pub fn resume(
+        file: impl Into<String>,
+        offset: u64,
+        format_description: &[u8],
+    ) -> Result<Self, MysqlError> {
+        let mut events = Self::new(file, offset);
+        let mut event = format_description.to_vec();
+        if event.len() < HEADER + CHECKSUM || event[4] != FORMAT_DESCRIPTION {
+            return Err(events.damaged("its first event is no format description"));
+        }
+        events.checksums = Some(events.format(&mut event, true)?.checksums);
+        Ok(events)
+    }
+
     /// The same for a dump, where the server says first which file it sends.
     pub(super) fn of_dump(file: impl Into<String>, offset: u64) -> Self {
         Self { unconfirmed: true, ..Self::new(file, offset) }

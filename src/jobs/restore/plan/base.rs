@@ -1,0 +1,141 @@
+//! Which base backup a restore begins with: the newest from which the target can be reached.
+
+use super::{Target, one};
+use crate::{
+    format::Manifest,
+    jobs::{JobError, choose, contradiction},
+    model::{BackupId, GtidState, Timestamp},
+    pipeline::{
+        Repository,
+        log::{Base, Coverage, End, Lines},
+        verify_chain,
+    },
+};
+
+/// A base, and the way behind it.
+pub(in crate::jobs::restore) struct Chosen<'a> {
+    pub(in crate::jobs::restore) manifest: Manifest,
+    pub(in crate::jobs::restore) coverage: Coverage<'a>,
+}
+
+/// Why a base does not serve.
+struct Unfit {
+    id: BackupId,
+    why: String,
+    /// The latest instant that can be reached from it.
+    until: Option<Timestamp>,
+}
+
+/// The base that was asked for, or the newest one that serves.
+pub(in crate::jobs::restore) async fn find<'a>(
+    repository: &Repository,
+    lines: &Lines<'a>,
+    target: &Target,
+    id: Option<&BackupId>,
+) -> Result<Chosen<'a>, JobError> {
+    if let (Some(_), _) | (None, Target::Backup) = (id, target) {
+        let manifest = choose(repository, id).await?.record;
+        let coverage = lines.walk(&Base::from(&manifest));
+        return match unfit(&manifest, &coverage, target, lines) {
+            None => Ok(Chosen { manifest, coverage }),
+            Some(unfit) => Err(refused(target, &[unfit])),
+        };
+    }
+    let (records, ..) = verify_chain(repository, None).await?;
+    let mut unfits = Vec::new();
+    let mut damaged = false;
+    for (id, found) in repository.backups().await? {
+        let manifest = match &found {
+            Ok(found) => match contradiction(&records, &id, Some(found)) {
+                None => found.record.clone(),
+                Some(why) => {
+                    damaged = true;
+                    tracing::warn!(backup_id = %id, why, "a damaged backup is passed over");
+                    continue;
+                }
+            },
+            Err(error) => {
+                damaged = true;
+                tracing::warn!(backup_id = %id, %error, "a damaged backup is passed over");
+                continue;
+            }
+        };
+        let coverage = lines.walk(&Base::from(&manifest));
+        match unfit(&manifest, &coverage, target, lines) {
+            None => return Ok(Chosen { manifest, coverage }),
+            Some(unfit) => unfits.push(unfit),
+        }
+    }
+    if unfits.is_empty() {
+        let what = if damaged { "no backup that is whole" } else { "no complete backup" };
+        return Err(JobError::target(
+            format!("{} has {what}", repository.url()),
+            "check --repo and --cluster, or take a backup first",
+        ));
+    }
+    Err(refused(target, &unfits))
+}
+
+/// Nothing when the target can be reached.
+fn unfit(
+    manifest: &Manifest,
+    coverage: &Coverage<'_>,
+    target: &Target,
+    lines: &Lines<'_>,
+) -> Option<Unfit> {
+    let earliest = coverage.base_committed.unwrap_or(manifest.finished_at);
+    let until = coverage.until().map_or(earliest, |until| until.max(earliest));
+    let no = |why: String| Some(Unfit { id: manifest.backup_id.clone(), why, until: Some(until) });
+    let ends = || crate::jobs::window::why(&coverage.end, lines);
+    match target {
+        Target::Backup => None,
+        Target::Latest if coverage.end == End::Current || lines.is_empty() => None,
+        Target::Latest => no(format!("its way ends at {until}: {}", ends())),
+        Target::Time(at) if *at < earliest => {
+            no(format!("it is younger: it was whole at {earliest}"))
+        }
+        Target::Time(at) if *at > until => {
+            no(format!("nothing later than {until} can be proven: {}", ends()))
+        }
+        Target::Time(_) => None,
+        Target::Gtid(wanted) => {
+            if let Some(missing) = wanted.missing_from(&coverage.reached) {
+                return no(format!("{} cannot be reached from it: {}", missing.text, ends()));
+            }
+            let has = &coverage.begins;
+            let all = wanted.is_within(has) && !has.is_within(wanted);
+            if all { no("it has more than that already".into()) } else { None }
+        }
+        Target::Before(gtid) => before(gtid, coverage, &no, ends),
+    }
+}
+
+fn before(
+    gtid: &crate::model::Gtid,
+    coverage: &Coverage<'_>,
+    no: &impl Fn(String) -> Option<Unfit>,
+    ends: impl Fn() -> String,
+) -> Option<Unfit> {
+    let one: GtidState = one(gtid);
+    if one.is_within(&coverage.begins) {
+        return no(format!("it has {gtid} already"));
+    }
+    if !one.is_within(&coverage.reached) {
+        return no(format!("{gtid} cannot be reached from it: {}", ends()));
+    }
+    None
+}
+
+fn refused(target: &Target, unfits: &[Unfit]) -> JobError {
+    let shown = unfits.iter().take(3).map(|unfit| format!("{}: {}", unfit.id, unfit.why));
+    let more = match unfits.len() {
+        0..=3 => String::new(),
+        count => format!(" (and {} older ones)", count - 3),
+    };
+    let best = unfits.iter().filter_map(|unfit| unfit.until).max();
+    let best = best.map_or_else(String::new, |at| format!("; the latest point is {at}"));
+    JobError::target(
+        format!("{target} cannot be reached: {}{more}{best}", shown.collect::<Vec<_>>().join("; ")),
+        "`backstay window` shows what can",
+    )
+}

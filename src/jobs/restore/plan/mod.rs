@@ -1,0 +1,247 @@
+//! What a restore will do, before anything is touched: which base, which pieces of the log, and
+//! before which transaction it ends.
+
+mod base;
+mod look;
+mod selection;
+mod target;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde::Serialize;
+
+pub(super) use look::format_description;
+pub(super) use selection::{PieceRule, Selection, Stop, Verdict};
+pub use target::Target;
+
+use super::JobError;
+use crate::{
+    crypto::kms::Kms,
+    format::Manifest,
+    model::{BackupId, Gtid, GtidState, HistoryId, Timestamp},
+    mysql::replication::Group,
+    pipeline::{
+        Progress, Repository,
+        log::{Coverage, Lines, RangeOpener},
+    },
+};
+
+/// What is asked for.
+pub(super) struct Wanted<'a> {
+    pub(super) target: Target,
+    pub(super) backup: Option<&'a BackupId>,
+    pub(super) skip: &'a [Gtid],
+}
+
+/// What a restore will do.
+#[derive(Debug)]
+pub(super) struct Plan<'a> {
+    pub(super) manifest: Manifest,
+    pub(super) target: Target,
+    /// The way; no more of it than is needed.
+    pub(super) coverage: Coverage<'a>,
+    stop: Option<Stop>,
+    skip: BTreeSet<Gtid>,
+    /// The last transaction that belongs to the result, where it was looked at.
+    last: Option<Neighbour>,
+    /// The first one that does not.
+    next: Option<Neighbour>,
+}
+
+/// A transaction beside the point where a restore ends.
+#[derive(Debug, Clone, Serialize)]
+pub struct Neighbour {
+    /// Its name.
+    pub gtid: String,
+    /// When it was committed.
+    pub committed_at: Timestamp,
+    /// The server's file.
+    pub binlog_file: String,
+    /// Where it begins in it.
+    pub binlog_position: u64,
+}
+
+/// A plan, for people and programs.
+#[derive(Debug, Clone, Serialize)]
+pub struct Planned {
+    /// Version of this object.
+    pub version: u32,
+    /// `planned`.
+    pub status: &'static str,
+    /// What was asked for.
+    pub target: String,
+    /// The base backup.
+    pub backup_id: BackupId,
+    /// When the base was finished.
+    pub backup_finished_at: Timestamp,
+    /// The history that is restored.
+    pub history: Option<HistoryId>,
+    /// Pieces of the log to be replayed.
+    pub pieces: usize,
+    /// Bytes of binary log in them.
+    pub bytes: u64,
+    /// Transactions in them at most; what the base has already is left out.
+    pub transactions_at_most: u64,
+    /// Transactions to be left out.
+    pub skip: Vec<String>,
+    /// The last transaction that belongs to the result, where it was looked up.
+    pub last: Option<Neighbour>,
+    /// The first transaction that does not belong to the result; nothing when all do.
+    pub next: Option<Neighbour>,
+}
+
+impl Plan<'_> {
+    /// What has to be judged transaction by transaction.
+    pub(super) fn selection(&self) -> Selection {
+        Selection::new(self.coverage.begins.clone(), self.skip.clone(), self.stop)
+    }
+
+    /// Bytes of binary log to be replayed.
+    pub(super) fn bytes(&self) -> u64 {
+        self.coverage.pieces.iter().map(|piece| piece.range.end - piece.range.start).sum()
+    }
+
+    pub(super) fn told(&self) -> Planned {
+        let pieces = &self.coverage.pieces;
+        Planned {
+            version: 1,
+            status: "planned",
+            target: self.target.to_string(),
+            backup_id: self.manifest.backup_id.clone(),
+            backup_finished_at: self.manifest.finished_at,
+            history: self.coverage.history,
+            pieces: pieces.len(),
+            bytes: self.bytes(),
+            transactions_at_most: pieces.iter().map(|piece| piece.range.transactions).sum(),
+            skip: self.skip.iter().map(ToString::to_string).collect(),
+            last: self.last.clone(),
+            next: self.next.clone(),
+        }
+    }
+
+    /// Makes a plan. Nothing is touched; the archive is read as far as is needed.
+    pub(super) async fn make<'l>(
+        repository: &Repository,
+        kms: &dyn Kms,
+        lines: &Lines<'l>,
+        request: &Wanted<'_>,
+        progress: &Arc<Progress>,
+    ) -> Result<Plan<'l>, JobError> {
+        let base::Chosen { manifest, mut coverage } =
+            base::find(repository, lines, &request.target, request.backup).await?;
+        if request.target == Target::Backup {
+            coverage.pieces.clear();
+            coverage.reached = coverage.begins.clone();
+        }
+        for gtid in request.skip {
+            skippable(gtid, &coverage)?;
+        }
+        let mut plan = Plan {
+            manifest,
+            target: request.target.clone(),
+            coverage,
+            stop: None,
+            skip: request.skip.iter().cloned().collect(),
+            last: None,
+            next: None,
+        };
+        let opener = RangeOpener::new(repository, kms, Arc::clone(progress));
+        plan.resolve(&opener).await?;
+        Ok(plan)
+    }
+
+    /// Finds the transaction before which the restore ends, and forgets the pieces behind it.
+    async fn resolve(&mut self, opener: &RangeOpener<'_>) -> Result<(), JobError> {
+        let mut probe = Selection::new(self.coverage.begins.clone(), BTreeSet::new(), None);
+        let pieces = &self.coverage.pieces;
+        for at in 0..pieces.len() {
+            let piece = &pieces[at];
+            if !self
+                .target
+                .may_end_in(&probe.with(piece), piece.range.committed.map(|span| span.last))
+            {
+                probe = probe.with(piece);
+                continue;
+            }
+            let mut before = probe.result.clone();
+            let groups = look::transactions(opener, pieces, at, &mut probe).await?;
+            let neighbour = |group: &Group| Neighbour {
+                gtid: group.gtid.as_ref().map(ToString::to_string).unwrap_or_default(),
+                committed_at: group.committed_at,
+                binlog_file: piece.range.file.to_string(),
+                binlog_position: group.begin,
+            };
+            for (n, group) in groups.iter().enumerate() {
+                if !self.target.ends_before(group, &before) {
+                    group.gtid.iter().for_each(|gtid| before.add(gtid));
+                    continue;
+                }
+                self.stop = Some(Stop { record: piece.number, begin: group.begin });
+                self.next = Some(neighbour(group));
+                self.last = n.checked_sub(1).map(|last| neighbour(&groups[last]));
+                self.coverage.pieces.truncate(at + 1);
+                return Ok(());
+            }
+            if let (Target::Gtid(wanted), Some(last)) = (&self.target, groups.last())
+                && wanted.is_within(&before)
+            {
+                self.last = Some(neighbour(last));
+                self.coverage.pieces.truncate(at + 1);
+                return Ok(());
+            }
+            if let Target::Before(gtid) = &self.target {
+                return Err(JobError::target(
+                    format!("{gtid} is in no archived transaction, though later ones are"),
+                    "look for it with `backstay find`",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses to leave out what is in the base, or does not come.
+fn skippable(gtid: &Gtid, coverage: &Coverage<'_>) -> Result<(), JobError> {
+    let one = one(gtid);
+    if one.is_within(&coverage.begins) {
+        return Err(JobError::target(
+            format!("{gtid} is in the base backup already, and cannot be left out"),
+            "choose an older --backup",
+        ));
+    }
+    if !one.is_within(&coverage.reached) {
+        return Err(JobError::target(
+            format!("{gtid} is not archived on this way, so it cannot be left out"),
+            "look for it with `backstay find`",
+        ));
+    }
+    Ok(())
+}
+
+impl Target {
+    /// Whether the end can lie in a piece behind which this is the state.
+    fn may_end_in(&self, behind: &Selection, last: Option<Timestamp>) -> bool {
+        match self {
+            Self::Latest | Self::Backup => false,
+            Self::Time(at) => last.is_some_and(|last| last > *at),
+            Self::Gtid(wanted) => wanted.is_within(&behind.result),
+            Self::Before(gtid) => one(gtid).is_within(&behind.result),
+        }
+    }
+
+    /// Whether a restore with these transactions ends before this one.
+    fn ends_before(&self, group: &Group, before: &GtidState) -> bool {
+        match self {
+            Self::Latest | Self::Backup => false,
+            Self::Time(at) => group.committed_at > *at,
+            Self::Gtid(wanted) => wanted.is_within(before),
+            Self::Before(gtid) => group.gtid.as_ref() == Some(gtid),
+        }
+    }
+}
+
+fn one(gtid: &Gtid) -> GtidState {
+    let mut state = GtidState::empty(crate::model::Flavor::Mysql);
+    state.add(gtid);
+    state
+}

@@ -1,0 +1,41 @@
+//! Point-in-time recovery from outside, against real servers: whatever is asked for, what comes
+//! out is what the server was then.
+//!
+//! `BACKSTAY_SOAK=1` runs the full counts, otherwise a slice of them. `BACKSTAY_SEED` repeats a run.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+#[path = "../archive/archiver.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod archiver;
+#[path = "../end_to_end/chance.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod chance;
+#[path = "../end_to_end/children.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod children;
+#[path = "../end_to_end/home.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod home;
+#[path = "../support/keyring.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod keyring;
+#[path = "../support/load.rs"]
+mod load;
+#[path = "../support/mariadb.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod mariadb;
+#[path = "../support/minio.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod minio;
+#[path = "../support/mysql9.rs"]
+mod mysql9;
+#[path = "../archive/node.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod node;
+#[path = "../end_to_end/served.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod served;
+#[path = "../support/tools.rs"]
+mod tools;
+
+mod points;
