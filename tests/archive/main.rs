@@ -32,6 +32,7 @@ mod archiver;
 mod capture;
 mod claims;
 mod failovers;
+mod found;
 mod gaps;
 mod killed;
 mod node;
