@@ -4,11 +4,13 @@
 //! `BACKSTAY_SOAK=1` runs the full counts, otherwise a slice of them. `BACKSTAY_SEED` repeats a run.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "../archive/address.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod address;
 #[path = "../archive/archiver.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod archiver;
 #[path = "../end_to_end/chance.rs"]
-#[expect(dead_code, reason = "other test programs use the rest")]
 mod chance;
 #[path = "../end_to_end/children.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
@@ -32,10 +34,19 @@ mod mysql9;
 #[path = "../archive/node.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod node;
+#[path = "../archive/pair.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod pair;
 #[path = "../end_to_end/served.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod served;
+#[path = "../archive/tokens.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod tokens;
 #[path = "../support/tools.rs"]
 mod tools;
 
+mod failover;
+mod kills;
 mod points;
+mod refused;

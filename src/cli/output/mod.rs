@@ -212,6 +212,9 @@ impl Text for RestoreResult {
             }
             Some(proof) => {
                 let state = |state: &State| match &state.gtid_set {
+                    Some(set) if state.position.binlog_file.is_none() && !set.is_empty() => {
+                        set.clone()
+                    }
                     Some(set) if !set.is_empty() => format!("{} {set}", place(&state.position)),
                     _ => place(&state.position),
                 };

@@ -41,9 +41,7 @@ pub async fn tip(repository: &Repository) -> Result<LogState, PipelineError> {
         return Ok(state);
     };
     let found = checkpoint(repository, last).await?;
-    let mut state = resume(repository, &found).await?;
-    refresh(repository, &mut state).await?;
-    Ok(state)
+    resume(repository, &found).await
 }
 
 /// Takes the records that came since. Returns how many there were.
@@ -51,20 +49,20 @@ pub async fn tip(repository: &Repository) -> Result<LogState, PipelineError> {
 /// # Errors
 /// As [`tip`].
 pub async fn refresh(repository: &Repository, state: &mut LogState) -> Result<u64, PipelineError> {
+    let listed = listed(repository, state.head.number).await?;
+    take(repository, state, listed).await
+}
+
+/// Takes these records, as far as they follow.
+async fn take(
+    repository: &Repository,
+    state: &mut LogState,
+    listed: Vec<(u64, u64)>,
+) -> Result<u64, PipelineError> {
     let before = state.head.number;
-    let folder = layout::log_folder(repository.cluster());
-    // Nothing stands before the first number, so no `after` is needed there.
-    let after =
-        (before > 0).then(|| key(&layout::log(repository.cluster(), before))).transpose()?;
-    let listed = repository.store().list(&folder, after.as_ref());
-    let numbered = listed.map_err(PipelineError::from).try_filter_map(|info| {
-        let number = number_of(&folder, info.key.as_str());
-        async move { Ok(number.map(|number| (number, info.size))) }
-    });
-    let records = numbered
-        .map_ok(|(number, size)| stored::read_envelope(repository, number, size))
-        .try_buffered(PARALLEL);
-    let mut records = std::pin::pin!(records);
+    let records = listed.into_iter().filter(|(number, _)| *number > before);
+    let records = records.map(|(number, size)| stored::read_envelope(repository, number, size));
+    let mut records = std::pin::pin!(stream::iter(records).buffered(PARALLEL));
     while let Some(found) = records.try_next().await? {
         let next = state.head.number + 1;
         if found.record.number != next {
@@ -79,6 +77,19 @@ pub async fn refresh(repository: &Repository, state: &mut LogState) -> Result<u6
         apply(repository, state, &found)?;
     }
     Ok(state.head.number - before)
+}
+
+/// Numbers and sizes of the records behind a number, in order.
+async fn listed(repository: &Repository, after: u64) -> Result<Vec<(u64, u64)>, PipelineError> {
+    let folder = layout::log_folder(repository.cluster());
+    // Nothing stands before the first number, so no `after` is needed there.
+    let after = (after > 0).then(|| key(&layout::log(repository.cluster(), after))).transpose()?;
+    let mut infos = repository.store().list(&folder, after.as_ref());
+    let mut listed = Vec::new();
+    while let Some(info) = infos.try_next().await? {
+        listed.extend(number_of(&folder, info.key.as_str()).map(|number| (number, info.size)));
+    }
+    Ok(listed)
 }
 
 /// Everything that the log says.
@@ -111,9 +122,8 @@ pub async fn read_archive(repository: &Repository) -> Result<Archive, PipelineEr
         newest = Some(found);
     }
     let Some(newest) = newest else { return Err(PipelineError::Worker) };
-    let mut state = resume(repository, &newest).await?;
     // What came since the last checkpoint adds up in the state itself.
-    refresh(repository, &mut state).await?;
+    let state = resume(repository, &newest).await?;
     with_notes(repository, segments, notes, state).await
 }
 
@@ -153,7 +163,7 @@ async fn checkpoint(repository: &Repository, number: u64) -> Result<FoundRecord,
     Err(PipelineError::integrity(layout::log(repository.cluster(), number), "it is no checkpoint"))
 }
 
-/// The state behind a checkpoint.
+/// The state behind a checkpoint and all that follows.
 async fn resume(repository: &Repository, found: &FoundRecord) -> Result<LogState, PipelineError> {
     let LogEntry::Checkpoint(entry) = &found.record.entry else {
         return Err(PipelineError::Worker);
@@ -175,35 +185,19 @@ async fn resume(repository: &Repository, found: &FoundRecord) -> Result<LogState
         history: epoch.history,
     };
     let numbers = entry.files.iter().flat_map(|file| &file.tails).flat_map(|&(a, b)| a..=b);
-    let sizes = sizes(repository, numbers.clone().next(), found.record.number).await?;
+    // Listing takes long where folders have millions of files, so it is done once.
+    let last = found.record.number;
+    let first = numbers.clone().next().map_or(last, |first| first - 1);
+    let listed = listed(repository, first).await?;
+    let sizes = listed.iter().copied().filter(|(number, _)| *number < last).collect();
     let tails = stream::iter(numbers.map(|number| tail(repository, number, &sizes)));
     let tails = tails.buffered(PARALLEL).try_collect().await?;
-    let head = ChainHead { number: found.record.number, sha256: found.sha256 };
-    LogState::resume(head, entry, owner, tails).map_err(|why| {
+    let head = ChainHead { number: last, sha256: found.sha256 };
+    let mut state = LogState::resume(head, entry, owner, tails).map_err(|why| {
         PipelineError::integrity(layout::log(repository.cluster(), head.number), why)
-    })
-}
-
-/// The sizes of the records from `first` up to `last`.
-async fn sizes(
-    repository: &Repository,
-    first: Option<u64>,
-    last: u64,
-) -> Result<HashMap<u64, u64>, PipelineError> {
-    let Some(first) = first else { return Ok(HashMap::new()) };
-    let folder = layout::log_folder(repository.cluster());
-    let after =
-        (first > 1).then(|| key(&layout::log(repository.cluster(), first - 1))).transpose()?;
-    let mut listed = repository.store().list(&folder, after.as_ref());
-    let mut sizes = HashMap::new();
-    while let Some(info) = listed.try_next().await? {
-        let Some(number) = number_of(&folder, info.key.as_str()) else { continue };
-        if number > last {
-            break;
-        }
-        sizes.insert(number, info.size);
-    }
-    Ok(sizes)
+    })?;
+    take(repository, &mut state, listed).await?;
+    Ok(state)
 }
 
 async fn tail(
