@@ -33,6 +33,7 @@ mod capture;
 mod claims;
 mod failovers;
 mod found;
+mod found_large;
 mod gaps;
 mod killed;
 mod node;
