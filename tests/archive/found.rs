@@ -13,9 +13,11 @@ use serde_json::Value;
 
 use crate::{
     archiver::Archiver,
+    gaps::{purge, write},
     home::{Done, Home, strs},
     node::Node,
     pair::Pair,
+    tokens,
     walk::{names, repository},
 };
 
@@ -481,4 +483,24 @@ async fn forks_are_marked(flavor: Flavor) {
     let window = home.run(&["window"]).expect(0).json();
     assert!(names(window["forks"][0]["forked"].as_str().unwrap(), &lost), "{window:#}");
     assert_eq!(matches(&found)[0]["gtid"], *kept, "newest first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_behind_a_gap_is_marked() {
+    for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+        let node = Node::start(flavor, 80, &[]);
+        tokens::seed(&node).await;
+        let home = Home::file();
+        home.run(&strs(&home.backup(&node.socket, &["--id", "before"]))).expect(0);
+        write(&node, "a", 1).await;
+        Archiver::finish(&home, node.port, &[]);
+        write(&node, "b", 1).await;
+        purge(&node).await;
+        write(&node, "c", 1).await;
+        Archiver::finish(&home, node.port, &[]);
+        let kind = ["--table", "load.tokens", "--kind", "insert"];
+        let found = find(&home, &kind);
+        let backups: Vec<_> = matches(&found).iter().map(|m| &m["restorable_from"]).collect();
+        assert_eq!(backups, [&Value::Null, &Value::from("before")], "{found:#}");
+    }
 }
