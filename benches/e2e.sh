@@ -20,7 +20,7 @@ SCRATCH=${BACKSTAY_BENCH_SCRATCH:-/dev/shm/backstay-bench}
 MINIO=${BACKSTAY_TOOLS:-.tools}/bin/minio
 BACKSTAY=${BACKSTAY_BIN:-$PWD/target/release/backstay}
 RESULTS=$SCRATCH/results.tsv
-LEVELS="-3 -1 1 2 3 5"
+LEVELS="-4 -1 1 2 3 5"
 BUCKET=bench
 PORT=${BENCH_PORT:-19731}
 
@@ -109,15 +109,15 @@ backup() {
 chosen() { sed -n 's/.*"zstd_level":\(-\{0,1\}[0-9]*\).*/\1/p' "$SCRATCH/out.json.log" | tail -n 1; }
 
 to_null() { engine > /dev/null; }
-to_zstd() { engine | zstd -q -T0 "$1" > /dev/null; }
+to_zstd() { engine | zstd -q -T0 "$@" > /dev/null; }
 by_hand_up() { engine | zstd -q -3 -T0 | age -r "$RECIPIENT" | rclone rcat "M:$BUCKET/by-hand.zst.age"; }
 by_hand_down() {
     rclone cat "M:$BUCKET/by-hand.zst.age" | age -d -i "$SCRATCH/age.key" | zstd -q -d -T0 |
         mbstream -x -C "$SCRATCH/by-hand"
 }
 
-# A level as the zstd program spells it.
-spelled() { if [ "$1" -lt 0 ]; then echo "--fast=${1#-}"; else echo "-$1"; fi; }
+# A level as the zstd program spells it, in words.
+spelled() { if [ "$1" -lt 0 ]; then echo "--fast=${1#-} --compress-literals"; else echo "-$1"; fi; }
 
 part_file() {
     say "to a folder, against the engine alone"
@@ -128,7 +128,8 @@ part_file() {
     for round in $(seq "$ROUNDS"); do
         rm -rf "$SCRATCH/repo"
         timed engine "$round" to_null
-        timed engine-zstd "$round" to_zstd "$(spelled "${level:-1}")"
+        # shellcheck disable=SC2046  # words
+        timed engine-zstd "$round" to_zstd $(spelled "${level:-1}")
         backup file "$round" "file://$SCRATCH/repo"
     done
     rm -rf "$SCRATCH/repo"

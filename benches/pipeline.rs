@@ -21,7 +21,7 @@ use backstay::{
         Accept, Inspect, Level, Objects, OnBad, PipelineError, Progress, SealRequest, Sealed,
         StoredObject,
         budget::{Budget, CHUNK_BYTES, CHUNKS_PER_VOLUME},
-        open_objects, seal_stream,
+        compressor, open_objects, seal_stream,
     },
     store::{self, Key, Store, StoreOptions},
 };
@@ -102,7 +102,7 @@ fn main() -> Outcome<()> {
             Ok(())
         }),
     ];
-    for level in [-3, 1, 2, 3, 5] {
+    for level in [-4, 1, 2, 3, 5] {
         cases.push(zstd_level(level, &chunks, stream.len())?);
     }
     cases.push(decompress(&chunks, stream.len())?);
@@ -142,7 +142,8 @@ fn seal_all(sealer: &ChunkSealer, chunks: &[&[u8]]) -> Outcome<Vec<Vec<u8>>> {
 }
 
 fn zstd_level<'a>(level: i32, chunks: &'a [&'a [u8]], bytes: usize) -> Outcome<Case<'a>> {
-    let mut compressor = zstd::bulk::Compressor::new(level)?;
+    let mut compressor = compressor()?;
+    compressor.set_compression_level(level)?;
     let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(CHUNK_BYTES));
     let mut compress = move || -> std::io::Result<usize> {
         let mut stored = 0;

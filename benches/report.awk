@@ -56,7 +56,7 @@ END {
     if (seen["levelauto"]) {
         print "\n| level | backup to a folder | time against auto | stored | bytes against auto |"
         print "|---|---|---|---|---|"
-        n = split("auto -3 -1 1 2 3 5", levels, " ")
+        n = split("auto -4 -1 1 2 3 5", levels, " ")
         for (i = 1; i <= n; i++) {
             name = "level" levels[i]
             if (seen[name]) printf "| %s | %s | %.2f | %.0f MB | %.3f |\n", levels[i], time(name), ratio(name, "levelauto"), size(name), size(name) / size("levelauto")

@@ -21,7 +21,7 @@ pub use error::PipelineError;
 pub use hash::Hasher;
 pub use head::{ChainHead, HeadError};
 pub use keys::purpose;
-pub use level::Level;
+pub use level::{Level, compressor};
 pub use open::{Accept, Finding, Objects, OnBad, Opened, StoredObject, open_objects, open_whole};
 pub use progress::Progress;
 pub use repository::{Found, Repository, key};

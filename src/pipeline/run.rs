@@ -172,7 +172,10 @@ impl Run {
 async fn refuse_headless(repository: &Repository) -> Result<(), PipelineError> {
     let folder = format!("{}/", repository.cluster());
     let there = repository.store().list_folders(&folder).await?;
-    match there.iter().find(|name| matches!(name.as_str(), "audit" | "backups" | "keys")) {
+    match there
+        .iter()
+        .find(|name| matches!(name.as_str(), "audit" | "backups" | "keys" | "log" | "segments"))
+    {
         // A quicker first run may have created the cluster between the two looks.
         Some(name) if repository.uuid().await?.is_none() => Err(PipelineError::integrity(
             layout::cluster(repository.cluster()),

@@ -27,11 +27,15 @@ enum Blow {
     Store,
     WireCut,
     WireHeld,
+    AnswersLost,
     StoreBusy,
 }
 
 const KILLS: [Blow; 3] = [Blow::Archiver, Blow::Server, Blow::Store];
-const FAULTS: [Blow; 3] = [Blow::WireCut, Blow::WireHeld, Blow::StoreBusy];
+const FAULTS: [Blow; 4] = [Blow::AnswersLost, Blow::WireCut, Blow::WireHeld, Blow::StoreBusy];
+
+/// How long an archiver tries one request.
+const GIVES_UP: Duration = Duration::from_secs(15);
 
 struct Stage {
     chance: Chance,
@@ -60,10 +64,11 @@ async fn whatever_is_killed_mariadb_stays_archived() {
 async fn killed(flavor: Flavor) {
     let mut stage = Stage::start(flavor).await;
     let (wanted, mut kills) = (if soak() { 100 } else { 8 }, stage.chance.below(3));
-    let until = kills + wanted;
+    let (until, mut faults) = (kills + wanted, 3);
     while kills < until {
-        let blow = if stage.chance.below(4) == 0 {
-            FAULTS[usize::try_from(stage.chance.below(3)).unwrap()]
+        let blow = if stage.chance.below(3) == 0 {
+            faults += 1;
+            FAULTS[faults % 4]
         } else {
             kills += 1;
             KILLS[usize::try_from(kills % 3).unwrap()]
@@ -102,8 +107,8 @@ impl Stage {
     }
 
     async fn strike(&mut self, left: u64, blow: Blow) {
-        let after = self.chance.within(Duration::from_millis(1500));
-        let outage = self.chance.within(Duration::from_millis(1500));
+        let after = self.chance.within(Duration::from_millis(1200));
+        let outage = self.chance.within(Duration::from_millis(1200));
         println!("{left} kills left: {blow:?} after {after:?} for {outage:?}");
         tokio::time::sleep(after).await;
         self.durable.extend(self.log().await);
@@ -127,6 +132,8 @@ impl Stage {
             }
             Blow::WireCut => self.wire.cut(outage).await,
             Blow::WireHeld => self.wire.hold(outage).await,
+            // Until the archiver gives up: what it wrote last is there, and it has not heard so.
+            Blow::AnswersLost => self.wire.lose_answers(GIVES_UP + outage / 4).await,
             Blow::StoreBusy => self.wire.answer_503(outage).await,
         }
     }

@@ -1,4 +1,4 @@
-//! A wire between the archiver and its store that is cut, held, or answers itself.
+//! A wire between the archiver and its store that is cut, held, loses answers, or answers itself.
 
 use std::{
     io::{Read as _, Write as _},
@@ -15,6 +15,7 @@ const PASS: u8 = 0;
 const HOLD: u8 = 1;
 const CUT: u8 = 2;
 const BUSY: u8 = 3;
+const DEAF: u8 = 4;
 
 #[derive(Default)]
 struct Shared {
@@ -64,6 +65,11 @@ impl Wire {
         self.fault(HOLD, outage).await;
     }
 
+    /// Passes requests on, which the store carries out, and loses its answers.
+    pub(crate) async fn lose_answers(&self, outage: Duration) {
+        self.fault(DEAF, outage).await;
+    }
+
     /// Answers in the store's stead that it is busy.
     pub(crate) async fn answer_503(&self, outage: Duration) {
         self.fault(BUSY, outage).await;
@@ -71,7 +77,7 @@ impl Wire {
 
     async fn fault(&self, mode: u8, outage: Duration) {
         self.shared.mode.store(mode, Ordering::SeqCst);
-        if mode != HOLD {
+        if matches!(mode, CUT | BUSY) {
             for stream in self.shared.open.lock().unwrap().drain(..) {
                 let _ = stream.shutdown(Shutdown::Both);
             }
@@ -99,20 +105,21 @@ fn busy(mut client: TcpStream) {
 fn connect(shared: &Arc<Shared>, client: &TcpStream, server: &TcpStream) {
     let both = [client.try_clone().unwrap(), server.try_clone().unwrap()];
     shared.open.lock().unwrap().extend(both);
-    for (from, to) in [(client, server), (server, client)] {
+    for (from, to, answers) in [(client, server, false), (server, client, true)] {
         let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
         let shared = Arc::clone(shared);
-        thread::spawn(move || pump(&shared, from, to));
+        thread::spawn(move || pump(&shared, from, to, answers));
     }
 }
 
-fn pump(shared: &Shared, mut from: TcpStream, mut to: TcpStream) {
+fn pump(shared: &Shared, mut from: TcpStream, mut to: TcpStream, answers: bool) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         while shared.mode.load(Ordering::SeqCst) == HOLD {
             thread::sleep(Duration::from_millis(5));
         }
-        if to.write_all(&buffer[..count]).is_err() {
+        let lost = answers && shared.mode.load(Ordering::SeqCst) == DEAF;
+        if lost || to.write_all(&buffer[..count]).is_err() {
             break;
         }
     }

@@ -37,7 +37,7 @@ async fn survivors(flavor: Flavor) {
     write(&pair, 700).await;
     pair.switch_over(false).await;
     let name = pair.primary.name().await;
-    archiver.reads(&name, Duration::from_secs(60));
+    archiver.reads(&name, Duration::from_mins(1));
     write(&pair, 700).await;
     // What follows reaches the archive, and never the replica: a fork.
     pair.replica.caught_up(&pair.primary).await;
@@ -48,7 +48,7 @@ async fn survivors(flavor: Flavor) {
     pair.promote_replica().await;
     pair.address.cut();
     let name = pair.primary.name().await;
-    archiver.reads(&name, Duration::from_secs(60));
+    archiver.reads(&name, Duration::from_mins(1));
     write(&pair, 700).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     archiver.stop();

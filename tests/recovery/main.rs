@@ -3,6 +3,7 @@
 //!
 //! `BACKSTAY_SOAK=1` runs the full counts, otherwise a slice of them. `BACKSTAY_SEED` repeats a run.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::similar_names, reason = "wanted and waited")]
 
 #[path = "../archive/address.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]

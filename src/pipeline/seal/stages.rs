@@ -16,7 +16,11 @@ use super::{
 use crate::{
     crypto::{self, ChunkSealer, ObjectKeys},
     format::{Compression, ObjectHeader, ObjectKind},
-    pipeline::{PipelineError, budget::CHUNK_BYTES, level::Chooser},
+    pipeline::{
+        PipelineError,
+        budget::CHUNK_BYTES,
+        level::{self, Chooser},
+    },
 };
 
 /// The keys of one volume, made when its first chunk is read.
@@ -192,7 +196,7 @@ fn work(
     let failed = |e: std::io::Error| {
         PipelineError::Read(std::io::Error::other(format!("compress a chunk: {e}")))
     };
-    let mut compressor = zstd::bulk::Compressor::new(1).map_err(failed)?;
+    let mut compressor = level::compressor().map_err(failed)?;
     loop {
         let job = match queue.lock() {
             Ok(queue) => queue.recv(),

@@ -88,7 +88,6 @@ fn unfit(
     let no = |why: String| Some(Unfit { id: manifest.backup_id.clone(), why, until: Some(until) });
     let ends = || crate::jobs::window::why(&coverage.end, lines);
     match target {
-        Target::Backup => None,
         Target::Latest if coverage.end == End::Current || lines.is_empty() => None,
         Target::Latest => no(format!("its way ends at {until}: {}", ends())),
         Target::Time(at) if *at < earliest => {
@@ -97,7 +96,7 @@ fn unfit(
         Target::Time(at) if *at > until => {
             no(format!("nothing later than {until} can be proven: {}", ends()))
         }
-        Target::Time(_) => None,
+        Target::Backup | Target::Time(_) => None,
         Target::Gtid(wanted) => {
             if let Some(missing) = wanted.missing_from(&coverage.reached) {
                 return no(format!("{} cannot be reached from it: {}", missing.text, ends()));

@@ -47,9 +47,7 @@ pub(in crate::jobs::restore) struct Selection {
     /// What the result has.
     pub(in crate::jobs::restore) result: GtidState,
     /// Transactions to leave out.
-    pub(in crate::jobs::restore) skip: BTreeSet<Gtid>,
-    /// Of these, those that came.
-    pub(in crate::jobs::restore) skipped: BTreeSet<Gtid>,
+    skip: BTreeSet<Gtid>,
     stop: Option<Stop>,
     /// Whether the end was reached.
     pub(in crate::jobs::restore) done: bool,
@@ -63,7 +61,7 @@ impl Selection {
         stop: Option<Stop>,
     ) -> Self {
         let result = begins.clone();
-        Self { passed: begins, result, skip, skipped: BTreeSet::new(), stop, done: false }
+        Self { passed: begins, result, skip, stop, done: false }
     }
 
     /// Judges the next transaction of the way. They have to come in its order.
@@ -93,7 +91,6 @@ impl Selection {
         }
         self.passed.merge(&one);
         if self.skip.contains(gtid) {
-            self.skipped.insert(gtid.clone());
             return Verdict::Leave;
         }
         self.result.merge(&one);
