@@ -218,6 +218,38 @@ fn binlogs_are_read() {
     smoke("binlog_events", targets::binlog_events, &binlog());
 }
 
+/// Rows of each encoding, statements, and a compressed transaction, behind the description of
+/// their table.
+fn changes() -> Vec<u8> {
+    let row = b"\xe0\x07\0\0\0\0\0\0\0\x02\0\0\0hi\x03abc\x80\0\0\0\x01\0\x01\x02\0\0\0{}";
+    let old = [b"\x09\0\0\0\0\0\0\0\x05\x1f".as_slice(), row, row].concat();
+    let new = [b"\x09\0\0\0\0\0\x01\0\x02\0\x05\x1f".as_slice(), row].concat();
+    let update = [b"\x09\0\0\0\0\0\0\0\x02\0\x05\x1f\x1f".as_slice(), row, row].concat();
+    let mut query = vec![0; 8];
+    query.extend_from_slice(&[1, 0, 0, 0, 0, b's', 0]);
+    query.extend_from_slice(b"DROP TABLE IF EXISTS `t`, s.u /* generated */");
+    let mut inside = Vec::new();
+    inside.extend_from_slice(&[0, 0, 0, 0, 32, 1, 0, 0, 0]);
+    inside.extend_from_slice(&u32::try_from(19 + new.len()).unwrap().to_le_bytes());
+    inside.extend_from_slice(&[0; 6]);
+    inside.extend_from_slice(&new);
+    let packed = [&[2, 1, 0, 0][..], &zstd::encode_all(&inside[..], 3).unwrap()].concat();
+    let bodies: [(u8, &[u8]); 6] =
+        [(25, &old), (32, &new), (31, &update), (2, &query), (40, &packed), (16, &[7; 8])];
+    let mut framed = vec![1];
+    for (kind, body) in bodies {
+        framed.extend_from_slice(&[kind, 0]);
+        framed.extend_from_slice(&u16::try_from(body.len()).unwrap().to_be_bytes());
+        framed.extend_from_slice(body);
+    }
+    framed
+}
+
+#[test]
+fn changes_are_read() {
+    smoke("binlog_changes", targets::binlog_changes, &[changes()]);
+}
+
 #[test]
 fn streams_are_validated() {
     smoke("xbstream_validator", targets::xbstream_validator, &[xbstream()]);

@@ -134,6 +134,7 @@ fn results_are_frozen() {
         ("verify", vec!["verify"]),
         ("show", vec!["show"]),
         ("window", vec!["window"]),
+        ("find", vec!["find"]),
     ] {
         for format in ["text", "json"] {
             let args = [&args[..], &place[..], &["--format", format]].concat();
@@ -208,6 +209,7 @@ fn unmeasured_json(text: &str) -> String {
                 "bytes_stored",
                 "binlog_position",
                 "position",
+                "binlog_end",
                 "files",
                 "chunks",
                 "to_lsn",
@@ -287,6 +289,8 @@ async fn what_a_real_server_makes_of_it_is_frozen() {
     golden("archive.json", &json(&archive).0);
     golden("window.json", &json(&["window"]).0);
     golden("window.text", &columns_apart(&text(&["window"])));
+    golden("find.json", &json(&["find", "--table", "shop.orders"]).0);
+    golden("find.text", &text(&["find", "--table", "shop.orders", "--limit", "1"]));
     golden("restore.json", &json(&["restore", "--datadir", "new-json"]).0);
     golden("restore.text", &text(&["restore", "--datadir", "new-text"]));
     golden("restore-again.json", &json(&["restore", "--datadir", "new-text"]).0);

@@ -10,7 +10,7 @@ use backstay::{
     model::{Flavor, GtidSet, GtidState, Sha256Digest},
     mysql::{
         BinlogInfo, Checkpoints, EngineInfo, parse_backup_my_cnf, parse_innodb_position,
-        replication::{Captured, Events},
+        replication::{Captured, Events, Transaction, Transactions, Wanted},
         xbstream::{Dialect, Extractor, SyncPolicy, Validator},
     },
     pipeline::log::LogState,
@@ -139,6 +139,46 @@ pub fn binlog_events(data: &[u8]) {
     assert_eq!(whole, events(&stream, 1 + usize::from(first) % 61));
 }
 
+/// Transactions of a binary log, cut into pieces in two ways, and from the first event on without
+/// the beginning of the file: what comes out must be the same. Bytes as for `binlog_events`, behind
+/// the beginning of a transaction and the description of a table.
+pub fn binlog_changes(data: &[u8]) {
+    let Some((&first, rest)) = data.split_first() else { return };
+    let mut stream = format_description();
+    let body = stream.len();
+    let mut gtid = [0; 25];
+    gtid[17] = 1;
+    put_event(&mut stream, 33, 0, &gtid);
+    put_event(&mut stream, 19, 0, TABLE_MAP);
+    put_events(&mut stream, rest);
+    let whole =
+        transactions(Transactions::new("binlog.000001", Wanted::default()), &stream, usize::MAX);
+    let pieces = 1 + usize::from(first) % 61;
+    let cut = transactions(Transactions::new("binlog.000001", Wanted::default()), &stream, pieces);
+    assert_eq!(whole, cut);
+    let at = 4 + body as u64;
+    let headless = Transactions::headless("binlog.000001", at, Wanted::default());
+    assert_eq!(whole, transactions(headless, &stream[body..], pieces));
+}
+
+/// `s.t (a BIGINT, b LONGBLOB, c VARCHAR(40), d DECIMAL(14,4), e JSON)` as number 9.
+pub const TABLE_MAP: &[u8] =
+    b"\x09\0\0\0\0\0\0\0\x01s\0\x01t\0\x05\x08\xfc\x0f\xf6\xf5\x06\x04\x28\0\x0e\x04\x04\x1f";
+
+fn transactions(mut reader: Transactions, stream: &[u8], piece: usize) -> (Vec<Transaction>, bool) {
+    let mut found = Vec::new();
+    for mut input in stream.chunks(piece) {
+        loop {
+            match reader.take(&mut input) {
+                Ok(Some(transaction)) => found.push(transaction),
+                Ok(None) => break,
+                Err(_) => return (found, false),
+            }
+        }
+    }
+    (found, true)
+}
+
 /// What came out up to the last event that came whole: steps, bytes; and the error if any.
 fn events(stream: &[u8], piece: usize) -> (Vec<String>, Vec<u8>, Option<String>) {
     let mut events = Events::new("binlog.000001", 4);
@@ -179,14 +219,18 @@ fn events(stream: &[u8], piece: usize) -> (Vec<String>, Vec<u8>, Option<String>)
 /// A format description, and behind it an event for each `kind, flags, length (2 bytes), body`.
 fn framed(data: &[u8]) -> Vec<u8> {
     let mut out = format_description();
+    put_events(&mut out, data);
+    out
+}
+
+fn put_events(out: &mut Vec<u8>, data: &[u8]) {
     let mut rest = data;
     while let Some((&[kind, flags, high, low], more)) = rest.split_first_chunk::<4>() {
         let length = usize::from(u16::from_be_bytes([high, low])).min(more.len());
         let (body, after) = more.split_at(length);
-        put_event(&mut out, kind, flags, body);
+        put_event(out, kind, flags, body);
         rest = after;
     }
-    out
 }
 
 /// The first event of a file whose events have checksums (MySQL internals, "FORMAT_DESCRIPTION_EVENT").

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::doctor::DoctorArgs;
+use super::{doctor::DoctorArgs, find::FindArgs};
 use crate::{
     model::{BackupId, ClusterName, Gtid, GtidState, Timestamp},
     pipeline::{ChainHead, Level},
@@ -107,6 +107,8 @@ pub(super) enum Command {
     Show(ShowArgs),
     /// Tell from when until when each backup can be restored, and what stands in the way
     Window,
+    /// Find the transactions that dropped, emptied or changed a table, and how to restore to just before
+    Find(FindArgs),
     /// Check that everything stored is as it was written: every chunk, every hash, the audit chain
     Verify(VerifyArgs),
     /// Check from here whether backups and restores would work, and say what to do

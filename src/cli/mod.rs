@@ -3,6 +3,7 @@
 mod args;
 mod doctor;
 mod exit;
+mod find;
 mod listen;
 mod log;
 mod output;

@@ -12,7 +12,7 @@ use super::{
     },
     doctor,
     exit::Exit,
-    listen,
+    find, listen,
     output::{self, Text},
     progress, wire,
 };
@@ -75,6 +75,14 @@ async fn dispatch(
             let repository = global.repository().await?;
             global.fresh(&repository).await?;
             Ok(success(format, &jobs::window::run(&repository).await?))
+        }
+        Command::Find(args) => {
+            let result =
+                with_progress("find", progress, Box::pin(find::run(global, args, progress)))
+                    .await?;
+            let whole = result.status == "complete";
+            output::success(format, &result);
+            Ok(if whole { ExitCode::SUCCESS } else { Exit::Integrity.into() })
         }
         Command::Show(args) => {
             let repository = global.repository().await?;

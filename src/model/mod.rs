@@ -1,5 +1,6 @@
 //! The words of the domain: pure values, no I/O.
 
+mod change;
 mod command;
 mod digest;
 mod gtid;
@@ -14,6 +15,7 @@ mod time;
 mod transaction;
 mod wrapped;
 
+pub use change::{ChangeKind, TablePattern, TablePatternError};
 pub use command::CommandLine;
 pub use digest::{DigestError, Sha256Digest};
 pub use gtid::{GtidParseError, GtidSet};

@@ -122,6 +122,18 @@ impl GtidState {
         }
     }
 
+    /// Whether a transaction is in it.
+    #[must_use]
+    pub fn has(&self, gtid: &Gtid) -> bool {
+        let flavor = match gtid {
+            Gtid::Mysql { .. } => Flavor::Mysql,
+            Gtid::Mariadb { .. } => Flavor::Mariadb,
+        };
+        let mut one = Self::empty(flavor);
+        one.add(gtid);
+        one.is_within(self)
+    }
+
     /// Adds all of a state that came later.
     pub fn merge(&mut self, later: &Self) {
         if self.is_empty() {

@@ -32,6 +32,8 @@ mod archiver;
 mod capture;
 mod claims;
 mod failovers;
+mod found;
+mod found_large;
 mod gaps;
 mod killed;
 mod node;

@@ -1,5 +1,6 @@
 //! What people and scripts see: one result on standard output.
 
+mod find;
 mod window;
 
 use std::{fmt::Write as _, io::Write as _};

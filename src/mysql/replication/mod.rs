@@ -8,6 +8,7 @@
 
 mod auth;
 mod captured;
+mod changes;
 mod dump;
 mod events;
 mod fields;
@@ -23,6 +24,7 @@ mod secure;
 mod tagged;
 
 pub use captured::{Captured, EventEnd, Group, Meaning};
+pub use changes::{Change, Transaction, Transactions, Wanted};
 pub use dump::{Dump, DumpRequest};
 pub use events::Events;
 pub use identity::{ReplicaIdentity, SourceIdentity};

@@ -12,6 +12,7 @@ mod base;
 mod begin;
 mod choose;
 mod lines;
+mod listing;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -25,6 +26,7 @@ use crate::{
     model::{BinlogName, GtidState, HistoryId, Missing, ServerName, Timestamp},
 };
 use lines::{File, History, Stretch};
+pub use listing::ArchivedFile;
 
 /// Where a way begins: what is known of a base backup.
 #[derive(Debug, Clone)]

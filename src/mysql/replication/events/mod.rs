@@ -31,6 +31,8 @@ pub struct Events {
     next: Option<String>,
     /// The server has not yet confirmed the first file.
     unconfirmed: bool,
+    /// No format description will come: the first event tells whether there are checksums.
+    headless: bool,
     groups: Groups,
     header: Vec<u8>,
     event: Option<Event>,
@@ -75,6 +77,7 @@ impl Events {
             checksums: None,
             next: None,
             unconfirmed: false,
+            headless: false,
             groups: Groups::default(),
             header: Vec::with_capacity(HEADER),
             event: None,
@@ -103,6 +106,20 @@ impl Events {
     /// The same for a dump, where the server says first which file it sends.
     pub(super) fn of_dump(file: impl Into<String>, offset: u64) -> Self {
         Self { unconfirmed: true, ..Self::new(file, offset) }
+    }
+
+    /// Reads bytes that are known to be as a server wrote them, from the event that begins at
+    /// `offset`, without the beginning of their file: whether events carry a CRC32 is told by the
+    /// first one, whose last four bytes are its CRC32 or, once in four billion, by chance.
+    #[must_use]
+    pub fn headless(file: impl Into<String>, offset: u64) -> Self {
+        Self { headless: true, ..Self::new(file, offset) }
+    }
+
+    /// Whether events carry a CRC32, as far as is known.
+    #[must_use]
+    pub fn checksums(&self) -> Option<bool> {
+        self.checksums
     }
 
     /// The file that is being read.
@@ -256,6 +273,9 @@ impl Events {
     }
 
     fn ended(&mut self, event: &Event) -> Result<(), MysqlError> {
+        if self.headless {
+            self.checksums.get_or_insert_with(|| event.holds());
+        }
         let Some(checksums) = self.checksums else {
             return Err(self.damaged("an event comes before any format description"));
         };
