@@ -24,7 +24,9 @@ mod secure;
 mod tagged;
 
 pub use captured::{Captured, EventEnd, Group, Meaning};
-pub use changes::{Change, Transaction, Transactions, Wanted};
+pub use changes::{
+    Change, EventChange, EventChangeKind, Transaction, Transactions, Wanted, event_change,
+};
 pub use dump::{Dump, DumpRequest};
 pub use events::Events;
 pub use identity::{ReplicaIdentity, SourceIdentity};

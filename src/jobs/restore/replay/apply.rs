@@ -21,7 +21,7 @@ use crate::{
         temp_server::{Access, Program, Running, Start},
     },
     model::{Flavor, GtidSet, ServerFacts},
-    mysql::{ApplierState, EventChangeKind, RELAY_BASE, Server, relay_name},
+    mysql::{ApplierState, RELAY_BASE, Server, relay_name, replication::EventChangeKind},
     pipeline::{PipelineError, Progress},
 };
 

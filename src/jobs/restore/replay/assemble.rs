@@ -16,8 +16,8 @@ use crate::{
     jobs::JobError,
     model::Flavor,
     mysql::{
-        EventChange, MysqlError, event_change, relay_head, relay_name,
-        replication::{Captured, EventEnd, Meaning},
+        MysqlError, relay_head, relay_name,
+        replication::{Captured, EventChange, EventEnd, Meaning, event_change},
     },
     pipeline::{Accept, PipelineError},
 };
@@ -27,8 +27,8 @@ const FORMAT_DESCRIPTION: u8 = 15;
 /// Events that are of a file and of no transaction: `Stop`, `Rotate`, `Previous_gtids`, and MariaDB's
 /// `Binlog_checkpoint`, `Gtid_list` and `Start_encryption`.
 const BESIDE: [u8; 6] = [3, 4, 35, 161, 163, 164];
-/// Type code of a `Query` event.
-const QUERY: u8 = 2;
+/// Type codes of `Query` events, and of MariaDB's compressed ones.
+const QUERY: [u8; 2] = [2, 165];
 /// Bytes that no statement about an event of the scheduler has.
 const LONG: usize = 1 << 20;
 /// Bytes that are written at once.
@@ -204,7 +204,7 @@ impl Assembler {
                 self.format_description.extend_from_slice(&bytes);
             }
             Captured::Bytes(bytes) => {
-                if self.kind == QUERY && self.query.len() < LONG {
+                if QUERY.contains(&self.kind) && self.query.len() < LONG {
                     self.query.extend_from_slice(&bytes);
                 }
                 if !BESIDE.contains(&self.kind) && !self.selection.done {
@@ -242,7 +242,7 @@ impl Assembler {
             self.batch.servers.insert(end.server_id);
             out.clean = out.at;
             out.transactions += 1;
-            if self.kind == QUERY {
+            if QUERY.contains(&self.kind) {
                 // The algorithm of the checksums stands before the description's own.
                 let at = self.format_description.len().checked_sub(5);
                 let checksums = at.and_then(|at| self.format_description.get(at)) == Some(&1);

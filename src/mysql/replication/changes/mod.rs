@@ -4,6 +4,7 @@
 mod payload;
 mod query;
 mod rows;
+mod scheduled;
 mod statement;
 mod table;
 mod tally;
@@ -16,6 +17,7 @@ use super::{
     events::Events,
     header::{CHECKSUM, HEADER},
 };
+pub use scheduled::{EventChange, EventChangeKind, event_change};
 use tally::Tally;
 pub use tally::{Change, Wanted};
 
