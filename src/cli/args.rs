@@ -99,7 +99,7 @@ pub(super) enum Command {
     Backup(Box<BackupArgs>),
     /// Archive the primary's binary logs: every byte, at most a second behind, without gaps
     Archive(Box<ArchiveArgs>),
-    /// Restore a base backup into an empty data directory, and prove it by starting a server on it
+    /// Restore to any point into an empty data directory, and prove it by starting a server on it
     Restore(RestoreArgs),
     /// List the complete backups of a cluster, newest first
     List,
@@ -286,9 +286,15 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  backstay restore --datadir /var/lib/mysql                      the newest backup
-  backstay restore --datadir /var/lib/mysql --backup ID          this one
-  backstay restore --datadir /var/lib/mysql --no-start           on a host without a server; nothing is proven
+  backstay restore --datadir /var/lib/mysql                      everything that is archived
+  backstay restore --datadir /var/lib/mysql --to-time 2026-11-21T17:12:30Z --plan
+                                                                 what would that be?
+  backstay restore --datadir /var/lib/mysql --before-gtid GTID   before this transaction
+  backstay restore --datadir /var/lib/mysql --backup ID          this backup alone
+  backstay restore --datadir /var/lib/mysql --backup ID --no-start
+                                                                 on a host without a server; nothing is proven
+
+`backstay window` shows what can be restored.
 
 The folder must be empty, or hold this command's own unfinished work, which is then done again.
 Run as root to have the files given to --owner; otherwise they belong to you.")]

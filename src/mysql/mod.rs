@@ -17,6 +17,7 @@ mod option_file;
 mod options;
 mod relay;
 pub mod replication;
+mod scheduled;
 mod temp_server;
 pub mod xbstream;
 
@@ -30,6 +31,7 @@ pub use info::{BinlogInfo, Checkpoints, EngineInfo, parse_backup_my_cnf, parse_i
 pub use option_file::OptionFile;
 pub use options::{ConnectOptions, Endpoint, Tls, TlsMode};
 pub use relay::{RELAY_BASE, relay_head, relay_name};
+pub use scheduled::{EventChange, EventChangeKind, ScheduledEvent, event_change};
 pub use temp_server::{
     TempBinlog, TempServer, discover_server, parse_server_version, recovered_position,
     temp_server_command,

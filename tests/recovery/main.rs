@@ -51,3 +51,4 @@ mod failover;
 mod kills;
 mod points;
 mod refused;
+mod traps;

@@ -237,6 +237,7 @@ async fn replay(
         work: place.work()?,
         facts,
         base: Some(plan.coverage.begins.position()),
+        events: std::collections::BTreeMap::new(),
         owner: owner.ids(),
         user: owner.user().map(ToOwned::to_owned),
         progress: &request.progress,

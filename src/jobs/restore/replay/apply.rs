@@ -1,6 +1,7 @@
 //! One batch of relay logs, applied by a temporary server.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::{OpenOptionsExt as _, chown},
     path::{Path, PathBuf},
@@ -20,7 +21,7 @@ use crate::{
         temp_server::{Access, Program, Running, Start},
     },
     model::{Flavor, GtidSet, ServerFacts},
-    mysql::{ApplierState, RELAY_BASE, Server, relay_name},
+    mysql::{ApplierState, EventChangeKind, RELAY_BASE, Server, relay_name},
     pipeline::{PipelineError, Progress},
 };
 
@@ -55,6 +56,8 @@ pub(in crate::jobs::restore) struct Applier<'a> {
     pub(in crate::jobs::restore) facts: &'a ServerFacts,
     /// What the base has; it is set before the first batch.
     pub(in crate::jobs::restore) base: Option<GtidSet>,
+    /// Which events of the event scheduler are enabled.
+    pub(in crate::jobs::restore) events: BTreeMap<(String, String), bool>,
     pub(in crate::jobs::restore) owner: Option<(u32, u32)>,
     pub(in crate::jobs::restore) user: Option<String>,
     pub(in crate::jobs::restore) progress: &'a Progress,
@@ -91,6 +94,11 @@ impl Applier<'_> {
             server.set_executed(&base).await?;
         }
         let before = server.executed_set().await?;
+        if replayed.batches == 0 {
+            for event in server.scheduled_events().await? {
+                self.events.extend(event.enabled.map(|enabled| (event.event, enabled)));
+            }
+        }
         server.start_applier().await?;
         let state = self.consume(&mut server, batch).await?;
         let applied = match self.facts.flavor {
@@ -108,6 +116,7 @@ impl Applier<'_> {
         }
         replayed.open_temporary_tables = server.open_temporary_tables().await?;
         server.forget_applier().await?;
+        self.put_events_back(&mut server, batch).await?;
         server.drop_account(&account.user).await?;
         server.close().await;
         running.shutdown().await?;
@@ -120,6 +129,35 @@ impl Applier<'_> {
             bytes = replayed.bytes,
             "a batch is applied"
         );
+        Ok(())
+    }
+
+    /// Gives the events that the applier disabled the status that the statements left them in.
+    async fn put_events_back(
+        &mut self,
+        server: &mut Server,
+        batch: &Batch,
+    ) -> Result<(), JobError> {
+        for change in &batch.events {
+            let before = match change.kind {
+                EventChangeKind::Created => None,
+                _ => self.events.remove(&change.event),
+            };
+            let enabled = match (change.kind, before) {
+                (EventChangeKind::Dropped, _) => continue,
+                (EventChangeKind::CreatedUnlessThere, Some(before)) => before,
+                _ => change.enabled.or(before).unwrap_or(true),
+            };
+            let name = change.renamed.as_ref().unwrap_or(&change.event);
+            self.events.insert(name.clone(), enabled);
+        }
+        let events = server.scheduled_events().await?;
+        for event in events.iter().filter(|event| event.enabled.is_none()) {
+            // What a base from a replica has disabled stays so.
+            if let Some(enabled) = self.events.get(&event.event) {
+                server.set_event(event, *enabled).await?;
+            }
+        }
         Ok(())
     }
 

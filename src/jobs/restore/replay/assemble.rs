@@ -16,7 +16,7 @@ use crate::{
     jobs::JobError,
     model::Flavor,
     mysql::{
-        MysqlError, relay_head, relay_name,
+        EventChange, MysqlError, event_change, relay_head, relay_name,
         replication::{Captured, EventEnd, Meaning},
     },
     pipeline::{Accept, PipelineError},
@@ -27,6 +27,10 @@ const FORMAT_DESCRIPTION: u8 = 15;
 /// Events that are of a file and of no transaction: `Stop`, `Rotate`, `Previous_gtids`, and MariaDB's
 /// `Binlog_checkpoint`, `Gtid_list` and `Start_encryption`.
 const BESIDE: [u8; 6] = [3, 4, 35, 161, 163, 164];
+/// Type code of a `Query` event.
+const QUERY: u8 = 2;
+/// Bytes that no statement about an event of the scheduler has.
+const LONG: usize = 1 << 20;
 /// Bytes that are written at once.
 const BUFFER: usize = 1 << 20;
 
@@ -39,6 +43,8 @@ pub(in crate::jobs::restore) struct Batch {
     pub(in crate::jobs::restore) sizes: Vec<u64>,
     /// Transactions in them.
     pub(in crate::jobs::restore) transactions: u64,
+    /// What they do to events of the event scheduler, in order.
+    pub(in crate::jobs::restore) events: Vec<EventChange>,
     /// The servers that wrote them. The applier passes over what bears its own id.
     pub(in crate::jobs::restore) servers: BTreeSet<u32>,
 }
@@ -78,6 +84,8 @@ pub(in crate::jobs::restore) struct Assembler {
     /// Whether a relay log has said already how the file begins.
     goes_on: bool,
     kind: u8,
+    /// The `Query` event that is being read, unless it is too long to be about an event.
+    query: Vec<u8>,
     out: Option<Out>,
     batch: Batch,
 }
@@ -99,6 +107,7 @@ impl Assembler {
             format_description: Vec::new(),
             goes_on: false,
             kind: 0,
+            query: Vec::new(),
             out: None,
             batch: Batch::default(),
         }
@@ -185,6 +194,7 @@ impl Assembler {
         match captured {
             Captured::Event { kind, .. } => {
                 self.kind = kind;
+                self.query.clear();
                 if kind == FORMAT_DESCRIPTION {
                     self.format_description.clear();
                     self.goes_on = false;
@@ -194,6 +204,9 @@ impl Assembler {
                 self.format_description.extend_from_slice(&bytes);
             }
             Captured::Bytes(bytes) => {
+                if self.kind == QUERY && self.query.len() < LONG {
+                    self.query.extend_from_slice(&bytes);
+                }
                 if !BESIDE.contains(&self.kind) && !self.selection.done {
                     let out = self.open_log()?;
                     out.file.write_all(&bytes)?;
@@ -229,6 +242,12 @@ impl Assembler {
             self.batch.servers.insert(end.server_id);
             out.clean = out.at;
             out.transactions += 1;
+            if self.kind == QUERY {
+                // The algorithm of the checksums stands before the description's own.
+                let at = self.format_description.len().checked_sub(5);
+                let checksums = at.and_then(|at| self.format_description.get(at)) == Some(&1);
+                self.batch.events.extend(event_change(&self.query, checksums));
+            }
             return Ok(());
         }
         Ok(out.cut()?)
