@@ -308,13 +308,31 @@ pub(super) struct RestoreArgs {
     pub(super) backup: Option<BackupId>,
     /// End before the first transaction that was committed later than this instant, RFC 3339 with
     /// an offset [default: replay everything that is archived]
-    #[arg(long, value_name = "TIME", group = "target", help_heading = "Target")]
+    #[arg(
+        long,
+        env = "BACKSTAY_TO_TIME",
+        value_name = "TIME",
+        group = "target",
+        help_heading = "Target"
+    )]
     pub(super) to_time: Option<Timestamp>,
     /// End directly behind the last of these transactions
-    #[arg(long, value_name = "GTIDS", group = "target", help_heading = "Target")]
+    #[arg(
+        long,
+        env = "BACKSTAY_TO_GTID",
+        value_name = "GTIDS",
+        group = "target",
+        help_heading = "Target"
+    )]
     pub(super) to_gtid: Option<GtidState>,
     /// End directly before this transaction
-    #[arg(long, value_name = "GTID", group = "target", help_heading = "Target")]
+    #[arg(
+        long,
+        env = "BACKSTAY_BEFORE_GTID",
+        value_name = "GTID",
+        group = "target",
+        help_heading = "Target"
+    )]
     pub(super) before_gtid: Option<Gtid>,
     /// Leave this transaction out; can be given several times
     #[arg(long, value_name = "GTID", help_heading = "Target")]

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # usage: demo.sh BACKSTAY
 #
-# Backs up a live MariaDB server under load, restores it, and compares. Everything happens in a
-# folder of its own, on sockets in it, and is gone afterwards.
+# Backs up a live MariaDB server under load, restores it, and compares; archives its binary logs, drops
+# a table, finds the drop, and restores to just before it. Everything happens in a folder of its own, on sockets in it, and is gone afterwards.
 set -euo pipefail
 : "${PROJECT:?run ./dev demo}"
 # shellcheck source=tests/dev/lib.sh
@@ -78,6 +78,32 @@ sums() { # socket writer last-transaction
             FROM shop.sold WHERE writer = $2 AND sale <= $3"
 }
 
+# Compares the sales in a restored server with the source's, up to the last one that it has; that has
+# to be one that was made between the two ledgers.
+compare_sales() { # socket ledger-before ledger-after
+  local writer last amount crc want have said first final
+  for ((writer = 1; writer <= WRITERS; writer++)); do
+    # The restored ledger says which transaction was the last; the source still has all of them.
+    read -r last amount crc < <(sql "$1" "SELECT sales, amount, crc FROM shop.ledger WHERE writer = $writer")
+    want=$(sums "$SOURCE" "$writer" "$last")
+    have=$(sums "$1" "$writer" 2147483647)
+    said=$(printf '%s\t%s\t%s' "$((last * 3))" "$amount" "$crc")
+    echo "shop.sold, writer $writer, up to transaction $last: $want at the source, $have restored"
+    [ "$want" = "$have" ] || die "shop.sold of writer $writer differs from the source at transaction $last"
+    [ "$said" = "$have" ] || die "the rows of writer $writer do not add up to its ledger"
+    first=$(tr ' ' '\n' <<<"$2" | sed -n "s/^$writer://p")
+    final=$(tr ' ' '\n' <<<"$3" | sed -n "s/^$writer://p")
+    ((first <= last && last <= final)) ||
+      die "transaction $last is not one that was made meanwhile ($first to $final)"
+  done
+}
+
+no_plaintext() {
+  local found
+  found=$(grep -rlaE -- "$MARKER|old_orders|person-" "$D/repository" | wc -l || true)
+  [ "$found" -eq 0 ] || die 'there is plaintext in the repository'
+}
+
 started=$SECONDS
 step '1. A MariaDB server with data, and with writers that never stop'
 mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$D/source" --skip-test-db \
@@ -89,7 +115,7 @@ SOURCE=$D/source.sock
 {
   printf "CREATE USER backup@localhost IDENTIFIED BY '%s';\n" "$(cat -- "$D/password")"
   cat <<SQL
-GRANT SELECT, RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICA MONITOR ON *.* TO backup@localhost;
+GRANT SELECT, RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICA MONITOR, REPLICATION SLAVE ON *.* TO backup@localhost;
 CREATE DATABASE shop;
 USE shop;
 CREATE TABLE people (id INT PRIMARY KEY, name VARCHAR(40), card VARCHAR(40), bio VARCHAR(200));
@@ -146,9 +172,7 @@ run list
 run verify
 in_data=$(grep -rlaF -- "$MARKER" "$D/source" | wc -l)
 [ "$in_data" -gt 0 ] || die 'the marker is not even in the data folder: this test tests nothing'
-in_repository=$(grep -rlaF -- "$MARKER" "$D/repository" | wc -l || true)
-in_repository_names=$(grep -rlaE -- 'old_orders|person-' "$D/repository" | wc -l || true)
-[ "$((in_repository + in_repository_names))" -eq 0 ] || die 'there is plaintext in the repository'
+no_plaintext
 echo "The text $MARKER is in $in_data files of the data folder and in none of the repository."
 
 step '6. A restore into an empty folder'
@@ -164,20 +188,36 @@ for table in people old_orders; do
   [ "$want" -gt 0 ] || die "shop.$table has no checksum"
   [ "$want" = "$have" ] || die "shop.$table differs"
 done
-for ((writer = 1; writer <= WRITERS; writer++)); do
-  # The restored ledger says which transaction was the last; the source still has all of them.
-  read -r last amount crc < <(sql "$RESTORED" "SELECT sales, amount, crc FROM shop.ledger WHERE writer = $writer")
-  want=$(sums "$SOURCE" "$writer" "$last")
-  have=$(sums "$RESTORED" "$writer" 2147483647)
-  said=$(printf '%s\t%s\t%s' "$((last * 3))" "$amount" "$crc")
-  echo "shop.sold, writer $writer, up to transaction $last: $want at the source, $have restored"
-  [ "$want" = "$have" ] || die "shop.sold of writer $writer differs from the source at transaction $last"
-  [ "$said" = "$have" ] || die "the rows of writer $writer do not add up to its ledger"
-  first=$(tr ' ' '\n' <<<"$before" | sed -n "s/^$writer://p")
-  final=$(tr ' ' '\n' <<<"$after" | sed -n "s/^$writer://p")
-  ((first <= last && last <= final)) ||
-    die "transaction $last is not one that was made while the backup ran ($first to $final)"
-done
+compare_sales "$RESTORED" "$before" "$after"
+
+step '8. The binary logs are archived, a second behind; and somebody drops a table'
+"$BACKSTAY" --repo "file://$D/repository" --cluster demo --kek "file:$D/keys/kek" archive "${login[@]}" 2>"$D/archiver.log" >"$D/archiver.out" &
+ARCHIVER=$!
+PIDS+=("$ARCHIVER")
+sleep 3
+kill -0 "$ARCHIVER" || { cat -- "$D/archiver.log" >&2 && die 'the archiver ended'; }
+want=$(sql "$SOURCE" 'CHECKSUM TABLE shop.people' | cut -f2)
+before=$(ledger "$SOURCE")
+sql "$SOURCE" 'DROP TABLE shop.people'
+after=$(ledger "$SOURCE")
+sleep 3
+run window
+
+step '9. What was it, and when?'
+no_plaintext
+run find --table shop.people
+gtid=$("$BACKSTAY" --repo "file://$D/repository" --cluster demo --kek "file:$D/keys/kek" --format json \
+  find --table shop.people --kind drop 2>/dev/null | sed -n 's/^ *"gtid": "\([0-9-]*\)".*/\1/p' | head -n 1)
+[ -n "$gtid" ] || die 'the drop was not found'
+
+step '10. A restore to the instant before'
+run restore --before-gtid "$gtid" --datadir "$D/rescued"
+start_server rescued "$D/rescued"
+have=$(sql "$D/rescued.sock" 'CHECKSUM TABLE shop.people' | cut -f2)
+echo "shop.people: checksum $want before it was dropped, $have restored"
+[ "$want" = "$have" ] || die 'shop.people differs'
+compare_sales "$D/rescued.sock" "$before" "$after"
+kill "$ARCHIVER" && wait "$ARCHIVER" || true
 
 cat <<TEXT
 
@@ -185,5 +225,6 @@ Backed up:  MariaDB $version under load, $(du -sh -- "$D/source" | cut -f1) of d
 Where:      file://$D/repository (removed now; s3://, gs:// and az:// work the same way)
 Encrypted:  yes, AES-256-GCM under a key that only $D/keys/kek opens; no plaintext was found
 Restored:   all checksums are equal to the source's at the recorded position
+Rescued:    the dropped table, with all that was committed before $gtid and nothing behind it
 Took:       $((SECONDS - started)) s
 TEXT
