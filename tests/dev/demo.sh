@@ -217,7 +217,8 @@ have=$(sql "$D/rescued.sock" 'CHECKSUM TABLE shop.people' | cut -f2)
 echo "shop.people: checksum $want before it was dropped, $have restored"
 [ "$want" = "$have" ] || die 'shop.people differs'
 compare_sales "$D/rescued.sock" "$before" "$after"
-kill "$ARCHIVER" && wait "$ARCHIVER" || true
+kill "$ARCHIVER"
+wait "$ARCHIVER" || true
 
 cat <<TEXT
 
