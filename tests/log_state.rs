@@ -102,6 +102,7 @@ impl Archiver {
     fn claim(&mut self, reason: EpochReason, run: u8, resumes: Option<BinlogPosition>) {
         self.epoch += 1;
         self.run = run;
+        self.quiet &= resumes.is_some();
         let server = LogServer {
             name: server(self.server).parse().unwrap(),
             flavor: Flavor::Mysql,
@@ -158,6 +159,8 @@ impl Archiver {
         let sealed = self.sealed();
         self.tails.push((self.fold.head.number + 1, end));
         (self.durable, self.closed) = (end, closes);
+        // Something has come since.
+        self.quiet = false;
         self.write(LogEntry::Tail(TailEntry { range, sealed }));
     }
 
@@ -165,6 +168,7 @@ impl Archiver {
         let mut range = self.range(self.segmented, end, transactions);
         range.closed = self.closed && end >= self.durable;
         self.tails.retain(|(_, tail)| *tail > end);
+        self.quiet &= end <= self.durable;
         (self.segmented, self.durable) = (end, self.durable.max(end));
         self.write(LogEntry::Segment(SegmentEntry { range, data }));
     }

@@ -48,6 +48,7 @@ mod tokens;
 mod tools;
 
 mod failover;
+mod histories;
 mod kills;
 mod points;
 mod refused;
