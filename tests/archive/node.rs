@@ -161,6 +161,8 @@ impl Node {
         command.arg(format!("--socket={}", self.socket.display()));
         command.arg(format!("--init-file={}", init.display()));
         command.arg(format!("--port={}", self.port));
+        // MariaDB removes temporary tables from this folder when it starts, whosever they are.
+        command.arg(format!("--tmpdir={}", dir.display()));
         command.args(&self.extra).args(more);
         self.starts += 1;
         let name = format!("up-{}", self.starts);

@@ -32,6 +32,8 @@ impl Served {
         command.args(["--server-id=77", "--innodb-buffer-pool-size=64M"]);
         command.arg(format!("--datadir={}", datadir.display()));
         command.arg(format!("--socket={}", socket.display()));
+        // MariaDB removes temporary tables from this folder when it starts, whosever they are.
+        command.arg(format!("--tmpdir={}", dir.path().display()));
         if flavor == Flavor::Mysql {
             command.args(["--mysqlx=OFF", "--skip-log-bin"]);
         }

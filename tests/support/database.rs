@@ -61,6 +61,8 @@ impl<K: Kind> Database<K> {
             .arg(format!("--socket={}", socket.display()))
             .arg(format!("--init-file={}", init.display()))
             .arg(format!("--port={port}"))
+            // MariaDB removes temporary tables from this folder when it starts, whosever they are.
+            .arg(format!("--tmpdir={}", dir.path().display()))
             .args(extra);
         let daemon = Daemon::start(K::NAME, dir.path(), &command);
         let log = dir.path().join(format!("{}.log", K::NAME));
