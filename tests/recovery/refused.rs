@@ -75,6 +75,12 @@ async fn refused(flavor: Flavor) {
     assert_eq!(found["load.t1"], reached.sums["load.t1"]);
     std::fs::remove_dir_all(&datadir).unwrap();
 
+    // There is nothing to replay: the base is that point.
+    let done = restore(&home, &datadir, &["--to-gtid", &base.gtids]).expect(0).json();
+    assert_eq!(done["status"], "proven", "{done:#}");
+    assert_eq!(sums(flavor, &datadir).await, base.sums);
+    std::fs::remove_dir_all(&datadir).unwrap();
+
     // The base alone.
     let done = restore(&home, &datadir, &["--backup", "base"]).expect(0).json();
     assert_eq!((&done["target"], &done["replay"]), (&"backup".into(), &serde_json::Value::Null));
