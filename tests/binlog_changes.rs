@@ -1,7 +1,8 @@
 //! What transactions did, read from genuine binary logs without a server.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::{fs, path::Path};
+#[path = "support/binlogs.rs"]
+mod binlogs;
 
 use backstay::{
     model::ChangeKind,
@@ -10,21 +11,8 @@ use backstay::{
         replication::{Change, Transaction, Transactions, Wanted},
     },
 };
+use binlogs::{FILES, fixture};
 use proptest::prelude::*;
-
-const FILES: [&str; 5] = [
-    "mysql-9.7.000001",
-    "mysql-9.7.000002",
-    "mariadb-10.11.000001",
-    "mariadb-10.11.000002",
-    "mysql-8.0.000007.zst",
-];
-
-fn fixture(name: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/binlogs");
-    let bytes = fs::read(folder.join(name)).unwrap();
-    if bytes.starts_with(b"\xfebin") { bytes } else { zstd::decode_all(&bytes[..]).unwrap() }
-}
 
 /// Transactions from the event that begins at `from` on, fed in pieces of `cut` bytes.
 fn read(

@@ -2,27 +2,14 @@
 //! damage that is not noticed.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
-use std::{fs, path::Path};
+#[path = "support/binlogs.rs"]
+mod binlogs;
 
 use backstay::mysql::{
     MysqlError,
     replication::{Captured, EventEnd, Events, Meaning},
 };
-
-const FILES: [&str; 5] = [
-    "mysql-9.7.000001",
-    "mysql-9.7.000002",
-    "mariadb-10.11.000001",
-    "mariadb-10.11.000002",
-    "mysql-8.0.000007.zst",
-];
-
-fn fixture(name: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/binlogs");
-    let bytes = fs::read(folder.join(name)).unwrap();
-    // The magic of zstd, or that of binary logs.
-    if bytes.starts_with(b"\xfebin") { bytes } else { zstd::decode_all(&bytes[..]).unwrap() }
-}
+use binlogs::{FILES, fixture};
 
 /// The events of a file and their bytes, which are fed in pieces of `cut` bytes.
 fn read(file: &[u8], cut: usize) -> Result<(Vec<EventEnd>, Vec<u8>), MysqlError> {

@@ -88,15 +88,21 @@ pub(super) struct Start<'a> {
     pub(super) extra: &'a [String],
     /// Bytes for InnoDB's buffer pool.
     pub(super) buffer_pool: u64,
-    /// Who owns the data.
+    /// Who owns the data, by number.
     pub(super) owner: Option<(u32, u32)>,
+    /// And by name: the server becomes this user.
+    pub(super) user: Option<&'a str>,
 }
 
 impl<'a> Start<'a> {
     /// For a few questions.
-    pub(super) fn to_ask(extra: &'a [String], owner: Option<(u32, u32)>) -> Self {
+    pub(super) fn to_ask(
+        extra: &'a [String],
+        owner: Option<(u32, u32)>,
+        user: Option<&'a str>,
+    ) -> Self {
         static NONE: BTreeSet<u32> = BTreeSet::new();
-        Self { access: Access::Anybody, avoid: &NONE, extra, buffer_pool: BUFFER_POOL, owner }
+        Self { access: Access::Anybody, avoid: &NONE, extra, buffer_pool: BUFFER_POOL, owner, user }
     }
 }
 
@@ -144,6 +150,9 @@ impl Running {
             arguments.push(format!("--lower-case-table-names={value}"));
         }
         arguments.push(format!("--innodb-page-size={}", facts.page_size));
+        if let Some(user) = start.user {
+            arguments.push(format!("--user={user}"));
+        }
         arguments.extend_from_slice(start.extra);
         let line = temp_server_command(&TempServer {
             flavor: program.flavor,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     MysqlError,
     connect::{STATEMENT, Server, text},
-    relay::relay_name,
+    replication::relay_name,
 };
 use crate::model::{Flavor, GtidSet};
 

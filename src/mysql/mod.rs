@@ -15,7 +15,6 @@ mod grants;
 mod info;
 mod option_file;
 mod options;
-mod relay;
 pub mod replication;
 mod scheduled;
 mod temp_server;
@@ -30,7 +29,6 @@ pub use grants::Grants;
 pub use info::{BinlogInfo, Checkpoints, EngineInfo, parse_backup_my_cnf, parse_innodb_position};
 pub use option_file::OptionFile;
 pub use options::{ConnectOptions, Endpoint, Tls, TlsMode};
-pub use relay::{RELAY_BASE, relay_head, relay_name};
 pub use scheduled::ScheduledEvent;
 pub use temp_server::{
     TempBinlog, TempServer, discover_server, parse_server_version, recovered_position,

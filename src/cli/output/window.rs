@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Text, place, table};
 use crate::{
-    jobs::window::{ArchiveSummary, Windows},
+    jobs::window::{ArchiveSummary, Windows, transactions},
     model::Timestamp,
 };
 
@@ -59,13 +59,6 @@ impl Text for Windows {
             }
         }
         out
-    }
-}
-
-fn transactions(count: u64) -> String {
-    match count {
-        1 => "1 transaction".into(),
-        count => format!("{count} transactions"),
     }
 }
 

@@ -142,7 +142,7 @@ impl Prepared {
             &self.program,
             folder,
             &self.facts,
-            &Start::to_ask(&extra, None),
+            &Start::to_ask(&extra, None, None),
             progress,
         )
         .await?;

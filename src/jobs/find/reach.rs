@@ -15,13 +15,7 @@ pub(super) struct Reach<'a>(Vec<(BackupId, Coverage<'a>)>);
 impl<'a> Reach<'a> {
     /// Of the backups whose manifests are believed.
     pub(super) async fn of(repository: &Repository, lines: &Lines<'a>) -> Result<Self, JobError> {
-        let mut backups = repository.backups().await?;
-        backups.retain(|(_, found)| found.is_ok());
-        let finished =
-            |(_, found): &(_, Result<crate::pipeline::Found<crate::format::Manifest>, _>)| {
-                found.as_ref().ok().map(|found| found.record.finished_at)
-            };
-        backups.sort_by_key(|backup| std::cmp::Reverse(finished(backup)));
+        let backups = repository.backups().await?;
         let walked = backups.into_iter().filter_map(|(id, found)| {
             let coverage = lines.walk(&Base::from(&found.ok()?.record));
             Some((id, coverage))

@@ -60,9 +60,6 @@ pub(super) async fn run(
     owner: &Owner,
 ) -> Result<Proof, JobError> {
     let mut extra = Vec::new();
-    if let Some(user) = owner.user() {
-        extra.push(format!("--user={user}"));
-    }
     let clone = manifest.engine.kind == EngineKind::Clone;
     if clone {
         extra.push("--plugin-load-add=clone=mysql_clone.so".into());
@@ -75,7 +72,7 @@ pub(super) async fn run(
         program,
         &request.datadir,
         facts,
-        &Start::to_ask(&extra, owner.ids()),
+        &Start::to_ask(&extra, owner.ids(), owner.user()),
         &request.progress,
     )
     .await?;
@@ -104,14 +101,11 @@ pub(super) async fn of_replay(
     owner: &Owner,
 ) -> Result<Proof, JobError> {
     let mut extra = Vec::new();
-    if let Some(user) = owner.user() {
-        extra.push(format!("--user={user}"));
-    }
     if facts.flavor == Flavor::Mysql {
         extra.extend(["--log-error-verbosity=1".into(), "--gtid-mode=ON".into()]);
         extra.push("--enforce-gtid-consistency=ON".into());
     }
-    let start = Start::to_ask(&extra, owner.ids());
+    let start = Start::to_ask(&extra, owner.ids(), owner.user());
     let running =
         Running::start(program, &request.datadir, facts, &start, &request.progress).await?;
     let mut server = running.connect().await?;

@@ -15,7 +15,7 @@ pub(super) fn told(end: &End, lines: &Lines<'_>) -> WindowEnd {
                 "gap",
                 format!(
                     "a gap before {file} of {server}: {} missing: {}",
-                    transactions(missing),
+                    transactions(missing.count),
                     missing.text
                 ),
                 missing,
@@ -32,7 +32,7 @@ pub(super) fn told(end: &End, lines: &Lines<'_>) -> WindowEnd {
             "foreign",
             format!(
                 "it has {} that were lost before they were archived: {}",
-                transactions(foreign),
+                transactions(foreign.count),
                 foreign.text
             ),
             foreign,
@@ -49,7 +49,7 @@ pub(super) fn told(end: &End, lines: &Lines<'_>) -> WindowEnd {
             "not-archived",
             format!(
                 "{} between it and the archive's beginning are not archived: {}",
-                transactions(missing),
+                transactions(missing.count),
                 missing.text
             ),
             missing,
@@ -72,8 +72,10 @@ fn with(kind: &'static str, why: String, missing: &Missing) -> WindowEnd {
     }
 }
 
-fn transactions(missing: &Missing) -> String {
-    match missing.count {
+/// A number of transactions, in words.
+#[must_use]
+pub fn transactions(count: u64) -> String {
+    match count {
         1 => "1 transaction".into(),
         count => format!("{count} transactions"),
     }

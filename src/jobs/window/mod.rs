@@ -3,6 +3,8 @@
 
 mod end;
 
+pub use end::transactions;
+
 use crate::{
     format::{LogEntry, LogRecord, Manifest},
     jobs::{BackupSummary, JobError, Position},

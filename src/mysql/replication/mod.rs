@@ -20,6 +20,7 @@ mod identity;
 mod link;
 mod meaning;
 mod refusal;
+mod relay;
 mod secure;
 mod tagged;
 
@@ -30,3 +31,4 @@ pub use changes::{
 pub use dump::{Dump, DumpRequest};
 pub use events::Events;
 pub use identity::{ReplicaIdentity, SourceIdentity};
+pub use relay::{RELAY_BASE, RelayRole, has_checksums, relay_head, relay_name};

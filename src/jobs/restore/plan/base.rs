@@ -1,10 +1,10 @@
 //! Which base backup a restore begins with: the newest from which the target can be reached.
 
-use super::{Target, one};
+use super::Target;
 use crate::{
     format::Manifest,
     jobs::{JobError, choose, contradiction},
-    model::{BackupId, GtidState, Timestamp},
+    model::{BackupId, Timestamp},
     pipeline::{
         Repository,
         log::{Base, Coverage, End, Lines},
@@ -115,11 +115,10 @@ fn before(
     no: &impl Fn(String) -> Option<Unfit>,
     ends: impl Fn() -> String,
 ) -> Option<Unfit> {
-    let one: GtidState = one(gtid);
-    if one.is_within(&coverage.begins) {
+    if coverage.begins.has(gtid) {
         return no(format!("it has {gtid} already"));
     }
-    if !one.is_within(&coverage.reached) {
+    if !coverage.reached.has(gtid) {
         return no(format!("{gtid} cannot be reached from it: {}", ends()));
     }
     None

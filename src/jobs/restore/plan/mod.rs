@@ -152,15 +152,17 @@ impl Plan<'_> {
 
     /// Finds the transaction before which the restore ends, and forgets the pieces behind it.
     async fn resolve(&mut self, opener: &RangeOpener<'_>) -> Result<(), JobError> {
+        if matches!(self.target, Target::Latest | Target::Backup) {
+            return Ok(());
+        }
         let mut probe = Selection::new(self.coverage.begins.clone(), BTreeSet::new(), None);
         let pieces = &self.coverage.pieces;
         for at in 0..pieces.len() {
             let piece = &pieces[at];
-            if !self
-                .target
-                .may_end_in(&probe.with(piece), piece.range.committed.map(|span| span.last))
-            {
-                probe = probe.with(piece);
+            let behind = probe.behind(piece);
+            let last = piece.range.committed.map(|span| span.last);
+            if !self.target.may_end_in(&behind.result, last) {
+                probe = behind;
                 continue;
             }
             let mut before = probe.result.clone();
@@ -202,14 +204,13 @@ impl Plan<'_> {
 
 /// Refuses to leave out what is in the base, or does not come.
 fn skippable(gtid: &Gtid, coverage: &Coverage<'_>) -> Result<(), JobError> {
-    let one = one(gtid);
-    if one.is_within(&coverage.begins) {
+    if coverage.begins.has(gtid) {
         return Err(JobError::target(
             format!("{gtid} is in the base backup already, and cannot be left out"),
             "choose an older --backup",
         ));
     }
-    if !one.is_within(&coverage.reached) {
+    if !coverage.reached.has(gtid) {
         return Err(JobError::target(
             format!("{gtid} is not archived on this way, so it cannot be left out"),
             "look for it with `backstay find`",
@@ -220,12 +221,12 @@ fn skippable(gtid: &Gtid, coverage: &Coverage<'_>) -> Result<(), JobError> {
 
 impl Target {
     /// Whether the end can lie in a piece behind which this is the state.
-    fn may_end_in(&self, behind: &Selection, last: Option<Timestamp>) -> bool {
+    fn may_end_in(&self, behind: &GtidState, last: Option<Timestamp>) -> bool {
         match self {
             Self::Latest | Self::Backup => false,
             Self::Time(at) => last.is_some_and(|last| last > *at),
-            Self::Gtid(wanted) => wanted.is_within(&behind.result),
-            Self::Before(gtid) => one(gtid).is_within(&behind.result),
+            Self::Gtid(wanted) => wanted.is_within(behind),
+            Self::Before(gtid) => behind.has(gtid),
         }
     }
 
@@ -238,10 +239,4 @@ impl Target {
             Self::Before(gtid) => group.gtid.as_ref() == Some(gtid),
         }
     }
-}
-
-fn one(gtid: &Gtid) -> GtidState {
-    let mut state = GtidState::empty(crate::model::Flavor::Mysql);
-    state.add(gtid);
-    state
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    model::{Flavor, Gtid, GtidState},
+    model::{Gtid, GtidState},
     mysql::replication::Group,
     pipeline::log::Piece,
 };
@@ -74,31 +74,28 @@ impl Selection {
         if self.done {
             return Verdict::Stop;
         }
-        let mut one = GtidState::empty(Flavor::Mysql);
-        one.add(gtid);
-        if piece.within.as_ref().is_some_and(|within| !one.is_within(within)) {
+        if piece.within.as_ref().is_some_and(|within| !within.has(gtid)) {
             return Verdict::Leave;
         }
         let behind = piece.from.is_none_or(|from| group.begin >= from);
-        let known = one.is_within(&self.passed);
-        if !behind || known {
-            self.passed.merge(&one);
+        if !behind || self.passed.has(gtid) {
+            self.passed.add(gtid);
             return Verdict::Leave;
         }
         if self.stop == Some(Stop { record: piece.record, begin: group.begin }) {
             self.done = true;
             return Verdict::Stop;
         }
-        self.passed.merge(&one);
+        self.passed.add(gtid);
         if self.skip.contains(gtid) {
             return Verdict::Leave;
         }
-        self.result.merge(&one);
+        self.result.add(gtid);
         Verdict::Take
     }
 
     /// The same behind a whole piece.
-    pub(in crate::jobs::restore) fn with(&self, piece: &Piece<'_>) -> Self {
+    pub(in crate::jobs::restore) fn behind(&self, piece: &Piece<'_>) -> Self {
         let gtids = &piece.range.gtids;
         let counts = piece.within.as_ref().map(|within| gtids.shared_with(within));
         let mut behind = self.clone();

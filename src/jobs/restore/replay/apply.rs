@@ -21,7 +21,10 @@ use crate::{
         temp_server::{Access, Program, Running, Start},
     },
     model::{Flavor, GtidSet, ServerFacts},
-    mysql::{ApplierState, RELAY_BASE, Server, relay_name, replication::EventChangeKind},
+    mysql::{
+        ApplierState, Server,
+        replication::{EventChangeKind, RELAY_BASE, relay_name},
+    },
     pipeline::{PipelineError, Progress},
 };
 
@@ -86,6 +89,7 @@ impl Applier<'_> {
             extra: &self.arguments(),
             buffer_pool: buffer_pool(),
             owner: self.owner,
+            user: self.user.as_deref(),
         };
         let running =
             Running::start(self.program, self.datadir, self.facts, &start, self.progress).await?;
@@ -261,9 +265,6 @@ impl Applier<'_> {
                 "--slave-parallel-mode=optimistic".into(),
                 "--gtid-strict-mode=OFF".into(),
             ]),
-        }
-        if let Some(user) = &self.user {
-            arguments.push(format!("--user={user}"));
         }
         arguments
     }

@@ -16,19 +16,15 @@ use crate::{
     jobs::JobError,
     model::Flavor,
     mysql::{
-        MysqlError, relay_head, relay_name,
-        replication::{Captured, EventChange, EventEnd, Meaning, event_change},
+        MysqlError,
+        replication::{
+            Captured, EventChange, EventEnd, Meaning, RelayRole, event_change, has_checksums,
+            relay_head, relay_name,
+        },
     },
     pipeline::{Accept, PipelineError},
 };
 
-/// Type code of a format description.
-const FORMAT_DESCRIPTION: u8 = 15;
-/// Events that are of a file and of no transaction: `Stop`, `Rotate`, `Previous_gtids`, and MariaDB's
-/// `Binlog_checkpoint`, `Gtid_list` and `Start_encryption`.
-const BESIDE: [u8; 6] = [3, 4, 35, 161, 163, 164];
-/// Type codes of `Query` events, and of MariaDB's compressed ones.
-const QUERY: [u8; 2] = [2, 165];
 /// Bytes that no statement about an event of the scheduler has.
 const LONG: usize = 1 << 20;
 /// Bytes that are written at once.
@@ -83,7 +79,7 @@ pub(in crate::jobs::restore) struct Assembler {
     format_description: Vec<u8>,
     /// Whether a relay log has said already how the file begins.
     goes_on: bool,
-    kind: u8,
+    role: RelayRole,
     /// The `Query` event that is being read, unless it is too long to be about an event.
     query: Vec<u8>,
     out: Option<Out>,
@@ -106,7 +102,7 @@ impl Assembler {
             selection,
             format_description: Vec::new(),
             goes_on: false,
-            kind: 0,
+            role: RelayRole::Other,
             query: Vec::new(),
             out: None,
             batch: Batch::default(),
@@ -193,21 +189,21 @@ impl Assembler {
     fn captured(&mut self, captured: Captured) -> Result<(), Failed> {
         match captured {
             Captured::Event { kind, .. } => {
-                self.kind = kind;
+                self.role = RelayRole::of(kind);
                 self.query.clear();
-                if kind == FORMAT_DESCRIPTION {
+                if self.role == RelayRole::FormatDescription {
                     self.format_description.clear();
                     self.goes_on = false;
                 }
             }
-            Captured::Bytes(bytes) if self.kind == FORMAT_DESCRIPTION => {
+            Captured::Bytes(bytes) if self.role == RelayRole::FormatDescription => {
                 self.format_description.extend_from_slice(&bytes);
             }
             Captured::Bytes(bytes) => {
-                if QUERY.contains(&self.kind) && self.query.len() < LONG {
+                if self.role == RelayRole::Statement && self.query.len() < LONG {
                     self.query.extend_from_slice(&bytes);
                 }
-                if !BESIDE.contains(&self.kind) && !self.selection.done {
+                if self.role != RelayRole::Beside && !self.selection.done {
                     let out = self.open_log()?;
                     out.file.write_all(&bytes)?;
                     out.at += bytes.len() as u64;
@@ -224,7 +220,8 @@ impl Assembler {
             let what = format!("the server may have lost events here: {message}");
             return Err(MysqlError::unsupported(what, "nothing behind it can be replayed").into());
         }
-        if end.in_group || self.kind == FORMAT_DESCRIPTION || BESIDE.contains(&self.kind) {
+        let outside = matches!(self.role, RelayRole::FormatDescription | RelayRole::Beside);
+        if end.in_group || outside {
             return Ok(());
         }
         let verdict = match &end.group {
@@ -242,10 +239,8 @@ impl Assembler {
             self.batch.servers.insert(end.server_id);
             out.clean = out.at;
             out.transactions += 1;
-            if QUERY.contains(&self.kind) {
-                // The algorithm of the checksums stands before the description's own.
-                let at = self.format_description.len().checked_sub(5);
-                let checksums = at.and_then(|at| self.format_description.get(at)) == Some(&1);
+            if self.role == RelayRole::Statement {
+                let checksums = has_checksums(&self.format_description);
                 self.batch.events.extend(event_change(&self.query, checksums));
             }
             return Ok(());

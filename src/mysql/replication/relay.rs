@@ -1,18 +1,15 @@
 //! Relay logs made from archived bytes: what stands before the transactions in each of them.
 
+use super::header::{self, CHECKSUM, HEADER, PREVIOUS_GTIDS};
 use crate::model::Flavor;
 
 /// The base name of the relay logs that a restore applies.
 pub const RELAY_BASE: &str = "backstay-relay";
 /// What a binary or relay log begins with.
 const MAGIC: &[u8; 4] = b"\xfebin";
-/// Bytes of an event's header.
-const HEADER: usize = 19;
 /// Where a format description has the instant when its server was started; 0 unless the file is the
 /// first since then.
 const CREATED: std::ops::Range<usize> = HEADER + 52..HEADER + 56;
-const CHECKSUM: usize = 4;
-const PREVIOUS_GTIDS: u8 = 35;
 /// Who does not know the event may pass over it.
 const IGNORABLE: u16 = 0x80;
 
@@ -41,13 +38,52 @@ pub fn relay_head(flavor: Flavor, format_description: &[u8], goes_on: bool) -> V
         let sum = crc32fast::hash(&event[..body]);
         event[body..].copy_from_slice(&sum.to_le_bytes());
     }
-    // The algorithm of the file's checksums stands before the description's own.
-    let checksums = event[body - 1] == 1;
+    let checksums = has_checksums(event);
     if flavor == Flavor::Mysql {
         let server_id: [u8; 4] = event[5..9].try_into().unwrap_or_default();
         previous_gtids(&mut head, server_id, checksums);
     }
     head
+}
+
+/// Whether the events behind a format description carry a CRC32.
+#[must_use]
+pub fn has_checksums(format_description: &[u8]) -> bool {
+    // The algorithm stands before the description's own.
+    let at = format_description.len().checked_sub(CHECKSUM + 1);
+    at.and_then(|at| format_description.get(at)) == Some(&1)
+}
+
+/// What an event is to whoever puts relay logs together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayRole {
+    /// What a file begins with.
+    FormatDescription,
+    /// Of a file, and of no transaction: `Stop`, `Rotate`, `Previous_gtids`, and MariaDB's
+    /// `Binlog_checkpoint`, `Gtid_list` and `Start_encryption`.
+    Beside,
+    /// A statement, compressed or not.
+    Statement,
+    /// Anything else of a transaction.
+    Other,
+}
+
+impl RelayRole {
+    /// Of the event with this type code.
+    #[must_use]
+    pub fn of(kind: u8) -> Self {
+        match kind {
+            header::FORMAT_DESCRIPTION => Self::FormatDescription,
+            header::STOP
+            | header::ROTATE
+            | header::PREVIOUS_GTIDS
+            | header::MARIADB_BINLOG_CHECKPOINT
+            | header::MARIADB_GTID_LIST
+            | header::MARIADB_START_ENCRYPTION => Self::Beside,
+            header::QUERY | header::MARIADB_QUERY_COMPRESSED => Self::Statement,
+            _ => Self::Other,
+        }
+    }
 }
 
 fn previous_gtids(head: &mut Vec<u8>, server_id: [u8; 4], checksums: bool) {
@@ -70,8 +106,8 @@ fn previous_gtids(head: &mut Vec<u8>, server_id: [u8; 4], checksums: bool) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Captured, Events, Meaning};
     use super::*;
-    use crate::mysql::replication::{Captured, Events, Meaning};
 
     fn format_description() -> Vec<u8> {
         let mut event = vec![9, 0, 0, 0, 15, 7, 0, 0, 0];
