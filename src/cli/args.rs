@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{doctor::DoctorArgs, find::FindArgs};
 use crate::{
-    model::{BackupId, ClusterName, Gtid, GtidState, Timestamp},
+    model::{BackupId, ClusterName, Gtid, GtidState, HistoryId, Timestamp},
     pipeline::{ChainHead, Level},
 };
 
@@ -270,7 +270,8 @@ pub(super) struct ArchiveArgs {
     /// Claim the log now, though another archiver owns it
     #[arg(long)]
     pub(super) takeover: bool,
-    /// Go on with a server that does not continue what is archived; take a base backup first
+    /// Go on with a server that does not continue what is archived, such as a restored one, as a new
+    /// line of life; take a base backup first
     #[arg(long)]
     pub(super) new_history: bool,
     /// Purge the server's binary logs that are durable and at least this old: 24h
@@ -337,6 +338,13 @@ pub(super) struct RestoreArgs {
     /// Leave this transaction out; can be given several times
     #[arg(long, value_name = "GTID", help_heading = "Target")]
     pub(super) skip_gtid: Vec<Gtid>,
+    /// Follow this history instead of the one that is archived now; `backstay window` lists them
+    #[arg(long, value_name = "ID", group = "line", help_heading = "Target")]
+    pub(super) history: Option<HistoryId>,
+    /// Follow the transactions that were left behind at this fork record, which a restore
+    /// otherwise never replays; `backstay window` lists them
+    #[arg(long, value_name = "RECORD", group = "line", help_heading = "Target")]
+    pub(super) fork: Option<u64>,
     /// Say what would be done, and touch nothing
     #[arg(long, help_heading = "Target")]
     pub(super) plan: bool,

@@ -1,4 +1,4 @@
-//! How far a job is: a bar on a terminal, a log line a minute elsewhere.
+//! How far a job is: a bar on a terminal, a log line every half minute elsewhere.
 
 use std::{
     io::IsTerminal,
@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{model::ByteSize, pipeline::Progress};
 
-const LOG_EVERY: Duration = Duration::from_mins(1);
+const LOG_EVERY: Duration = Duration::from_secs(30);
 
 /// Shows progress until it is dropped; awaits nothing and fails never.
 pub(super) async fn show(what: &'static str, progress: Arc<Progress>) {
@@ -24,26 +24,54 @@ pub(super) async fn show(what: &'static str, progress: Arc<Progress>) {
     });
     let started = Instant::now();
     let mut logged = started;
+    let mut replay: Option<Instant> = None;
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     loop {
         tick.tick().await;
         let (plain, stored, expected) = progress.read();
-        if let Some(bar) = &bar {
+        if let Some(now) = progress.replaying() {
+            let began = *replay.get_or_insert_with(|| {
+                if let Some(bar) = &bar {
+                    bar.reset();
+                }
+                Instant::now()
+            });
+            if let Some(bar) = &bar {
+                bar.set_length(expected.max(now.bytes));
+                bar.set_position(now.bytes);
+                bar.set_message(format!("replay: {} of {} transactions", now.transactions, now.of));
+            } else if logged.elapsed() >= LOG_EVERY {
+                logged = Instant::now();
+                let seconds = began.elapsed().as_secs().max(1);
+                tracing::info!(
+                    job = what,
+                    transactions = now.transactions,
+                    of = now.of,
+                    replayed = %ByteSize(now.bytes),
+                    of_bytes = %ByteSize(expected),
+                    seconds_left = left(expected, now.bytes, seconds),
+                    "replaying"
+                );
+            }
+        } else if let Some(bar) = &bar {
             bar.set_length(expected.max(plain));
             bar.set_position(plain);
         } else if logged.elapsed() >= LOG_EVERY {
             logged = Instant::now();
             let seconds = started.elapsed().as_secs().max(1);
-            let left =
-                expected.saturating_sub(plain).checked_div(plain / seconds).unwrap_or_default();
             tracing::info!(
                 job = what,
                 read = %ByteSize(plain),
                 stored = %ByteSize(stored),
                 rate_per_second = %ByteSize(plain / seconds),
-                seconds_left = left,
+                seconds_left = left(expected, plain, seconds),
                 "in progress"
             );
         }
     }
+}
+
+/// Seconds left, when what is done took so many; 0 when nothing can be told.
+fn left(expected: u64, done: u64, seconds: u64) -> u64 {
+    expected.saturating_sub(done).checked_div(done / seconds).unwrap_or_default()
 }

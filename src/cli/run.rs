@@ -19,7 +19,7 @@ use super::{
 use crate::{
     jobs::{self, JobError, restore::Target},
     model::EngineKind,
-    pipeline::Progress,
+    pipeline::{Progress, log::Line},
 };
 
 /// Runs a command to its exit code.
@@ -270,11 +270,18 @@ async fn restore(
     let kms = global.kms()?;
     let repository = global.repository().await?;
     global.fresh(&repository).await?;
+    let line = match (args.history, args.fork) {
+        (Some(id), _) => Line::History(id),
+        (_, Some(record)) => Line::Fork(record),
+        _ => Line::Newest,
+    };
     let target = match (args.to_time, args.to_gtid, args.before_gtid) {
         (Some(at), ..) => Target::Time(at),
         (_, Some(state), _) => Target::Gtid(state),
         (.., Some(gtid)) => Target::Before(gtid),
-        _ if args.backup.is_some() && args.skip_gtid.is_empty() => Target::Backup,
+        _ if args.backup.is_some() && args.skip_gtid.is_empty() && line == Line::Newest => {
+            Target::Backup
+        }
         _ => Target::Latest,
     };
     Ok(jobs::restore::Request {
@@ -283,6 +290,7 @@ async fn restore(
         datadir: args.datadir,
         backup: args.backup,
         target,
+        line,
         skip: args.skip_gtid,
         start: !args.no_start,
         server: args.server,

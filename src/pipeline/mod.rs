@@ -23,7 +23,7 @@ pub use head::{ChainHead, HeadError};
 pub use keys::purpose;
 pub use level::{Level, compressor};
 pub use open::{Accept, Finding, Objects, OnBad, Opened, StoredObject, open_objects, open_whole};
-pub use progress::Progress;
+pub use progress::{Progress, Replaying};
 pub use repository::{Found, Repository, key};
 pub use run::{Run, RunRequest};
 pub use seal::{Inspect, SealRequest, Sealed, seal_stream};

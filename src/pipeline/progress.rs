@@ -10,7 +10,21 @@ pub struct Progress {
     plain: AtomicU64,
     stored: AtomicU64,
     expected: AtomicU64,
+    replayed: AtomicU64,
+    replayed_bytes: AtomicU64,
+    to_replay: AtomicU64,
     stop: CancellationToken,
+}
+
+/// How far a replay is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replaying {
+    /// Transactions applied.
+    pub transactions: u64,
+    /// Transactions to apply, at most.
+    pub of: u64,
+    /// Bytes of binary log applied.
+    pub bytes: u64,
 }
 
 impl Progress {
@@ -36,6 +50,28 @@ impl Progress {
             self.stored.load(Ordering::Relaxed),
             self.expected.load(Ordering::Relaxed),
         )
+    }
+
+    /// Says how many transactions are to be replayed at most, in how many bytes of binary log.
+    pub fn expect_replay(&self, transactions: u64, bytes: u64) {
+        self.expect(bytes);
+        self.to_replay.store(transactions, Ordering::Relaxed);
+    }
+
+    /// Says how many transactions, and bytes, have been replayed.
+    pub fn replayed(&self, transactions: u64, bytes: u64) {
+        self.replayed.store(transactions, Ordering::Relaxed);
+        self.replayed_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How far a replay is; nothing when none is at work.
+    pub fn replaying(&self) -> Option<Replaying> {
+        let of = self.to_replay.load(Ordering::Relaxed);
+        (of > 0).then(|| Replaying {
+            transactions: self.replayed.load(Ordering::Relaxed),
+            of,
+            bytes: self.replayed_bytes.load(Ordering::Relaxed),
+        })
     }
 
     /// Asks every stage to stop.

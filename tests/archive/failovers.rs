@@ -11,18 +11,9 @@ use crate::{
     home::Home,
     pair::Pair,
     tokens::{self, Tokens},
+    turns::Event,
     walk::walk,
 };
-
-#[derive(Debug, Clone, Copy)]
-enum Event {
-    /// The old primary is read-only before the new one takes writes.
-    Switchover,
-    /// The old primary dies.
-    Killed,
-    /// The old primary lives on and takes writes of whoever is still connected.
-    SplitBrain,
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failovers_of_mysql_leave_no_gap() {
@@ -44,16 +35,12 @@ async fn failovers(flavor: Flavor) {
     let turns = if soak() { 20 } else { 3 };
     let first = chance.below(3);
     for turn in 0..turns {
-        let event = match (first + turn) % 3 {
-            0 => Event::Switchover,
-            1 => Event::Killed,
-            _ => Event::SplitBrain,
-        };
+        let event = Event::of(first + turn);
         tokio::time::sleep(chance.within(Duration::from_secs(3))).await;
         let lag = chance.within(Duration::from_millis(1500));
         let lags = chance.below(3) > 0;
         println!("turn {turn}: {event:?}, the replica lags by {:?}", lags.then_some(lag));
-        one(&mut pair, event, lags.then_some(lag), &mut chance).await;
+        pair.turn(event, lags.then_some(lag), &mut chance).await;
         // Sometimes the next one comes before the archiver has noticed this one.
         if chance.below(3) > 0 {
             let took = archiver.reads(&pair.primary.name().await, Duration::from_secs(90));
@@ -76,37 +63,4 @@ async fn failovers(flavor: Flavor) {
         walked.epochs.len(),
         walked.void
     );
-}
-
-async fn one(pair: &mut Pair, event: Event, lag: Option<Duration>, chance: &mut Chance) {
-    if let Some(lag) = lag {
-        // What is committed from here on reaches the archive, and not the replica.
-        if !matches!(event, Event::Switchover) {
-            pair.replica.stop_receiving().await;
-        }
-        tokio::time::sleep(lag).await;
-    }
-    match event {
-        Event::Switchover => pair.switch_over(chance.below(2) == 0).await,
-        Event::Killed => {
-            pair.primary.kill();
-            tokio::time::sleep(chance.within(Duration::from_secs(2))).await;
-            pair.promote_replica().await;
-            back(pair, chance).await;
-        }
-        Event::SplitBrain => {
-            pair.promote_replica().await;
-            tokio::time::sleep(chance.within(Duration::from_secs(3))).await;
-            // Now it is found out.
-            pair.replica.kill();
-            back(pair, chance).await;
-        }
-    }
-}
-
-/// The old primary comes back as a replica: it has what the new one lacks, so it is rebuilt.
-async fn back(pair: &mut Pair, chance: &mut Chance) {
-    let (copy, same_uuid) = (chance.below(2) == 0, chance.below(2) == 0);
-    println!("rebuilt: copy {copy}, same uuid {same_uuid}");
-    pair.replica.rebuild_from(&pair.primary, copy, same_uuid).await;
 }

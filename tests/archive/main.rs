@@ -47,6 +47,7 @@ mod second_reader;
 mod services;
 mod strangers;
 mod tokens;
+mod turns;
 mod verified;
 mod walk;
 mod weight;

@@ -8,13 +8,20 @@ use std::{
 
 use crate::mariadb::run;
 
-/// A file system of 16 MiB; unmounted when dropped.
+/// A small file system in memory; unmounted when dropped.
 pub(crate) struct Small(PathBuf);
 
 impl Small {
+    /// Of 16 MiB.
     pub(crate) fn mount(place: &Path) -> Self {
+        Self::mount_of(place, "16m")
+    }
+
+    /// Of this size, as `mount` spells it.
+    pub(crate) fn mount_of(place: &Path, size: &str) -> Self {
         fs::create_dir(place).unwrap();
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "small"]).arg(place));
+        let size = format!("size={size}");
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "small"]).arg(place));
         Self(place.to_owned())
     }
 }

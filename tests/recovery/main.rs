@@ -41,15 +41,24 @@ mod pair;
 #[path = "../end_to_end/served.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod served;
+#[path = "../end_to_end/small_disk.rs"]
+mod small_disk;
 #[path = "../archive/tokens.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod tokens;
 #[path = "../support/tools.rs"]
 mod tools;
+#[path = "../archive/turns.rs"]
+mod turns;
 
-mod failover;
+mod failovers;
+mod forks;
+mod found;
+mod full;
 mod histories;
 mod kills;
+mod names;
 mod points;
 mod refused;
+mod temporary;
 mod traps;

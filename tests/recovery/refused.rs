@@ -1,6 +1,7 @@
 //! What cannot be done is refused before anything is touched, with the reason and the exit code.
 
 use backstay::model::{Flavor, Timestamp};
+use mysql_async::prelude::Queryable as _;
 
 use crate::{
     archiver::Archiver,
@@ -8,6 +9,7 @@ use crate::{
     load,
     node::Node,
     points::{look, restore, sums},
+    served::Served,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,7 +86,15 @@ async fn refused(flavor: Flavor) {
     // The base alone.
     let done = restore(&home, &datadir, &["--backup", "base"]).expect(0).json();
     assert_eq!((&done["target"], &done["replay"]), (&"backup".into(), &serde_json::Value::Null));
-    assert_eq!(sums(flavor, &datadir).await, base.sums);
+    let server = Served::over(flavor, &datadir);
+    assert_eq!(load::checksums(&server.socket).await, base.sums);
+    if flavor == Flavor::Mariadb {
+        let mut conn = load::connect(&server.socket).await;
+        let position: Option<String> = conn.query_first("SELECT @@gtid_slave_pos").await.unwrap();
+        assert_eq!(position.as_deref(), Some(base.gtids.as_str()));
+        conn.disconnect().await.unwrap();
+    }
+    drop(server);
     let full = std::fs::read_dir(&datadir).unwrap().count();
     restore(&home, &datadir, &[]).expect(3).says("is not empty");
     assert_eq!(std::fs::read_dir(&datadir).unwrap().count(), full);

@@ -149,27 +149,3 @@ async fn bag(flavor: Flavor, format: &str, extra: &[&str]) {
     assert_eq!(load::checksums(&server.socket).await, sums, "{done:#}");
     assert_eq!(belongings(&server.socket).await, things);
 }
-
-/// A base that was taken while a session had a temporary table, whose statements follow.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_base_within_a_session_with_temporary_tables_is_told() {
-    let node = Node::start(Flavor::Mariadb, 75, &["--binlog-format=STATEMENT"]);
-    let home = Home::file();
-    let mut conn = node.conn().await;
-    for sql in [
-        "CREATE DATABASE bag",
-        "CREATE TABLE bag.plain (a INT)",
-        "CREATE TEMPORARY TABLE bag.temp (a INT)",
-        "INSERT INTO bag.temp VALUES (11)",
-    ] {
-        conn.query_drop(sql).await.unwrap();
-    }
-    home.run(&strs(&home.backup(&node.socket, &["--id", "base"]))).expect(0);
-    conn.query_drop("INSERT INTO bag.plain SELECT * FROM bag.temp").await.unwrap();
-    Archiver::finish(&home, node.port, &[]);
-    let datadir = home.path("new");
-    restore(&home, &datadir, &[]).expect(6).says("temporary table").says("bag.temp");
-    // What is there is nobody's data directory, and the next command begins anew.
-    assert!(datadir.join(".backstay-restore").exists());
-    restore(&home, &datadir, &["--backup", "base"]).expect(0);
-}

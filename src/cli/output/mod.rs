@@ -178,6 +178,11 @@ impl Planned {
         if let Some(next) = &self.next {
             let _ = writeln!(out, "  and before  {}", neighbour(next));
         }
+        if self.stamps_go_back {
+            out.push_str(
+                "  WARNING     clocks went back: transactions behind that point bear earlier stamps; they are not in it\n",
+            );
+        }
     }
 }
 
@@ -231,6 +236,16 @@ impl Text for RestoreResult {
                 };
             }
         }
+        out.push_str("Then:\n");
+        let servers: Vec<_> = self.to_rebuild.iter().map(ToString::to_string).collect();
+        let _ = writeln!(
+            out,
+            "  - start your server on it, with the binary log on\n  \
+               - take a base backup, and run `backstay archive --new-history` once\n  \
+               - build anew from it whatever shall follow it: {}, and every replica of theirs may\n    \
+                 have transactions that it does not have",
+            servers.join(", ")
+        );
         out
     }
 }

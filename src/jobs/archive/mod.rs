@@ -160,6 +160,12 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
                 parent = log.owner.as_ref().map(|owner| Branch { history: owner.history, at });
                 Start::Begin { file, fork: None, gap }
             }
+            // A restored server that leaves transactions behind on purpose.
+            Start::Begin { file, fork: Some(fork), gap } if new_history => {
+                let history = log.owner.as_ref().map(|owner| owner.history);
+                parent = history.map(|history| Branch { history, at: fork.frontier });
+                Start::Begin { file, fork: None, gap }
+            }
             start => start,
         };
         // The same process goes on with its run, unless that is to be renewed.

@@ -120,6 +120,9 @@ pub struct Match {
     pub line: &'static str,
     /// The history.
     pub history: HistoryId,
+    /// The log record of the fork at which it was left behind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fork: Option<u64>,
     /// The server that was archived.
     pub server: ServerName,
     /// The file that it is in.
@@ -220,7 +223,7 @@ pub async fn run(request: Request<'_>) -> Result<Found, JobError> {
         let object = crate::format::layout::log(repository.cluster(), broken.number);
         PipelineError::Integrity { object, why: broken.why }
     })?;
-    let reach = Reach::of(repository, &lines).await?;
+    let mut reach = Reach::of(repository, &lines).await?;
     let files = lines.archived();
     let search = Search {
         wanted: Wanted { table: request.table.clone(), kind },
@@ -244,7 +247,7 @@ pub async fn run(request: Request<'_>) -> Result<Found, JobError> {
         },
         unreadable: Vec::new(),
     };
-    found.look(&request, &search, &files, &reach).await?;
+    found.look(&request, &search, &files, &mut reach).await?;
     if !found.unreadable.is_empty() {
         found.status = "incomplete";
     }
@@ -258,7 +261,7 @@ impl Found {
         request: &Request<'_>,
         search: &Search,
         files: &[ArchivedFile<'_>],
-        reach: &Reach<'_>,
+        reach: &mut Reach<'_, '_>,
     ) -> Result<(), JobError> {
         let runs = plan::runs(files, &search.between);
         let bytes = runs.iter().flat_map(Run::ranges).map(|(_, range)| range.end - range.start);
@@ -293,7 +296,7 @@ impl Found {
         request: &Request<'_>,
         run: Run<'_>,
         searched: Searched,
-        reach: &Reach<'_>,
+        reach: &mut Reach<'_, '_>,
         known: &mut HashSet<(HistoryId, String)>,
     ) {
         self.searched.opened += searched.ranges;
@@ -319,14 +322,13 @@ impl Match {
         request: &Request<'_>,
         run: Run<'_>,
         transaction: Transaction,
-        reach: &Reach<'_>,
+        reach: &mut Reach<'_, '_>,
     ) -> Option<Self> {
         let Transaction { group, changes, more } = transaction;
         let holds = |(_, range): &&(u64, &LogRange)| group.end <= range.end;
         let (record, range) = run.ranges().iter().find(holds)?;
         let gtid = group.gtid.as_ref();
-        let forked =
-            gtid.zip(run.file.within.as_ref()).is_some_and(|(gtid, within)| !within.has(gtid));
+        let fork = gtid.and_then(|gtid| run.file.left_at(gtid));
         let original = group.original_committed_at.filter(|at| *at != group.committed_at);
         Some(Self {
             gtid: gtid.map(ToString::to_string),
@@ -336,7 +338,7 @@ impl Match {
             changes: changes.into_iter().map(ChangeSummary::from).collect(),
             more,
             line: match () {
-                () if forked => "forked",
+                () if fork.is_some() => "forked",
                 () if !run.file.is_current => "earlier",
                 () => "current",
             },
@@ -346,10 +348,16 @@ impl Match {
             binlog_position: group.begin,
             binlog_end: group.end,
             record: *record,
-            restorable_from: gtid.and_then(|gtid| reach.backup(run.file.history, gtid)),
+            fork,
+            restorable_from: gtid.and_then(|gtid| reach.backup(run.file.history, fork, gtid)),
             restore: gtid.map(|gtid| {
                 let flags = &request.flags;
-                format!("backstay restore --before-gtid {gtid} --datadir /path/to/new{flags}")
+                let line = match fork {
+                    Some(record) => format!(" --fork {record}"),
+                    None if !run.file.is_current => format!(" --history {}", run.file.history),
+                    None => String::new(),
+                };
+                format!("backstay restore --before-gtid {gtid}{line} --datadir /path/to/new{flags}")
             }),
         })
     }

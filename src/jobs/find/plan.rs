@@ -121,7 +121,7 @@ mod tests {
             history: HistoryId::from_bytes([1; 16]),
             is_current: true,
             ranges: (1..).zip(ranges).collect(),
-            within: None,
+            forks: Vec::new(),
         };
         let between = Between { since: since.map(at), until: until.map(at) };
         let runs = of_file(&file, &between);

@@ -7,7 +7,7 @@ mod plan;
 mod proof;
 mod replay;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Instant};
 
 use serde::Serialize;
 
@@ -23,11 +23,11 @@ use super::{JobError, backup, temp_server::Program, window};
 use crate::{
     crypto::kms::Kms,
     format::Manifest,
-    model::{BackupId, EngineKind, Gtid, GtidState, ServerFacts},
+    model::{BackupId, EngineKind, Gtid, GtidState, ServerFacts, ServerName},
     mysql::engines,
     pipeline::{
         PipelineError, Progress, Repository,
-        log::{Archive, Lines, read_archive},
+        log::{Archive, Line, Lines, read_archive},
     },
     process::{Child, CleanExit, Input, Output},
 };
@@ -48,6 +48,8 @@ pub struct Request {
     pub backup: Option<BackupId>,
     /// Where to end.
     pub target: Target,
+    /// Along which line of life.
+    pub line: Line,
     /// Transactions to leave out.
     pub skip: Vec<Gtid>,
     /// Whether to start a server on the result, without which nothing is proven.
@@ -81,6 +83,9 @@ pub struct RestoreResult {
     pub gtid_set: Option<String>,
     /// What was expected, what was found, and whether they are equal.
     pub proof: Option<Proof>,
+    /// The servers of the cluster, as far as backup and log know them. They, and their replicas,
+    /// may have what this data does not: whoever shall follow it has to be built anew from it.
+    pub to_rebuild: BTreeSet<ServerName>,
     /// How long each step took.
     pub phases: Phases,
 }
@@ -196,6 +201,7 @@ pub async fn run(mut request: Request) -> Result<RestoreResult, JobError> {
         datadir: request.datadir,
         replay: replayed,
         proof,
+        to_rebuild: lines.servers().into_iter().cloned().chain(facts.name()).collect(),
         phases,
     })
 }
@@ -221,6 +227,7 @@ async fn archive(request: &Request) -> Result<Archive, JobError> {
 async fn make_plan<'l>(request: &Request, lines: &Lines<'l>) -> Result<Plan<'l>, JobError> {
     let wanted = Wanted {
         target: request.target.clone(),
+        line: request.line,
         backup: request.backup.as_ref(),
         skip: &request.skip,
     };

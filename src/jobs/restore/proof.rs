@@ -11,7 +11,7 @@ use crate::{
         JobError, Position,
         temp_server::{Program, Running, Start},
     },
-    model::{BinlogPosition, EngineKind, Flavor, GtidSet, ServerFacts},
+    model::{BinlogPosition, EngineKind, Flavor, GtidSet, GtidState, ServerFacts},
     mysql::{engines, parse_innodb_position, recovered_position},
 };
 
@@ -86,9 +86,40 @@ pub(super) async fn run(
             position = Some(server.cloned_position().await?.0);
         }
     }
+    if let Some(set) = unnamed(facts, position.as_ref(), gtid_set.as_ref()) {
+        server.set_executed(set).await?;
+        gtid_set = Some(server.executed_set().await?);
+    }
     server.close().await;
     running.shutdown().await?;
     judge(facts, position, gtid_set)
+}
+
+/// The transactions of a base, when its server has them and does not know all their names: MariaDB
+/// knows none, so a replica would not know where to go on, and the server's own next transaction would
+/// begin at 1 again. MySQL without a binary log forgot the last one of a base of `XtraBackup`'s. What it
+/// has is proven by InnoDB's position.
+fn unnamed<'f>(
+    facts: &'f ServerFacts,
+    position: Option<&BinlogPosition>,
+    found: Option<&GtidSet>,
+) -> Option<&'f GtidSet> {
+    let set = facts.gtid_set.as_ref().filter(|_| facts.gtid_exact)?;
+    let is_there = facts.innodb_position.as_ref().zip(position);
+    let is_there = is_there.is_some_and(|(most, found)| is_within(facts, found, most));
+    let lacks = match found {
+        None => true,
+        Some(found) => found != set && GtidState::from(found).is_within(&GtidState::from(set)),
+    };
+    (is_there && lacks).then_some(set)
+}
+
+/// Whether InnoDB's position is the one that was recorded, or one that says the same.
+fn is_within(facts: &ServerFacts, found: &BinlogPosition, most: &BinlogPosition) -> bool {
+    let order = |p: &BinlogPosition| (p.file.clone(), p.position);
+    let least = facts.innodb_at_least.as_ref();
+    found == most
+        || least.is_some_and(|least| order(least) <= order(found) && order(found) <= order(most))
 }
 
 /// The proof of a replay: a server started anew, durable again, has the planned transactions,
@@ -133,16 +164,8 @@ fn judge(
     // InnoDB knows its own last commit. When it is not known which event group that can have
     // been, a position before the recorded one decides nothing.
     let exact = facts.innodb_position.is_some();
-    let least = facts.innodb_at_least.as_ref();
-    let within = |found: &BinlogPosition, most: &BinlogPosition| {
-        found == most
-            || least.is_some_and(|least| {
-                let order = |p: &BinlogPosition| (p.file.clone(), p.position);
-                order(least) <= order(found) && order(found) <= order(most)
-            })
-    };
     let same_position = expected_position.as_ref().map(|expected| match &position {
-        Some(found) if within(found, expected) => Some(true),
+        Some(found) if is_within(facts, found, expected) => Some(true),
         _ if exact => Some(false),
         _ => None,
     });
@@ -203,6 +226,25 @@ mod tests {
             data_bytes: 0,
             options: std::collections::BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn names_are_given_back_where_the_data_is_there() {
+        const SET: &str = "9a3225ed-e51b-11f1-86df-02fc00000001:1-5";
+        let at = |position| BinlogPosition { file: "binlog.000001".into(), position };
+        let set = |last: u64| -> GtidSet {
+            format!("9a3225ed-e51b-11f1-86df-02fc00000001:1-{last}").parse().unwrap()
+        };
+        let exact = facts(Some(900), Some(SET), true);
+        let given = |facts: &ServerFacts, position, found: Option<u64>| {
+            unnamed(facts, Some(&at(position)), found.map(set).as_ref()).is_some()
+        };
+        assert!(given(&exact, 900, Some(4)) && given(&exact, 900, None));
+        assert!(!given(&exact, 900, Some(5)), "it has them all");
+        assert!(!given(&exact, 900, Some(6)), "it has more");
+        assert!(!given(&exact, 700, Some(4)), "it is not where it should be");
+        assert!(!given(&facts(Some(900), Some(SET), false), 900, Some(4)), "nobody knows");
+        assert!(!given(&facts(None, Some(SET), true), 900, Some(4)), "nothing proves it");
     }
 
     #[test]

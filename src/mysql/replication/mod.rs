@@ -26,9 +26,10 @@ mod tagged;
 
 pub use captured::{Captured, EventEnd, Group, Meaning};
 pub use changes::{
-    Change, EventChange, EventChangeKind, Transaction, Transactions, Wanted, event_change,
+    Change, EventChange, EventChangeKind, TemporaryTables, Transaction, Transactions, Wanted,
+    event_change,
 };
 pub use dump::{Dump, DumpRequest};
 pub use events::Events;
 pub use identity::{ReplicaIdentity, SourceIdentity};
-pub use relay::{RELAY_BASE, RelayRole, has_checksums, relay_head, relay_name};
+pub use relay::{RELAY_BASE, RelayRole, has_checksums, is_of_a_start, relay_head, relay_name};

@@ -46,6 +46,18 @@ pub fn relay_head(flavor: Flavor, format_description: &[u8], goes_on: bool) -> V
     head
 }
 
+/// Whether a format description was written when its server started, and not when it only began
+/// another file.
+#[must_use]
+pub fn is_of_a_start(format_description: &[u8]) -> bool {
+    format_description.get(CREATED).is_some_and(|created| created != [0; 4])
+}
+
+/// Bytes of an event's checksum.
+pub(super) fn checksum_bytes(checksums: bool) -> usize {
+    if checksums { CHECKSUM } else { 0 }
+}
+
 /// Whether the events behind a format description carry a CRC32.
 #[must_use]
 pub fn has_checksums(format_description: &[u8]) -> bool {
@@ -87,7 +99,7 @@ impl RelayRole {
 }
 
 fn previous_gtids(head: &mut Vec<u8>, server_id: [u8; 4], checksums: bool) {
-    let length = HEADER + 8 + if checksums { CHECKSUM } else { 0 };
+    let length = HEADER + 8 + checksum_bytes(checksums);
     let mut event = Vec::with_capacity(length);
     event.extend_from_slice(&[0; 4]);
     event.push(PREVIOUS_GTIDS);
@@ -132,6 +144,7 @@ mod tests {
             assert!(head.starts_with(MAGIC));
             let created = &head[MAGIC.len()..][CREATED];
             assert_eq!(created == [0; 4], goes_on);
+            assert_eq!(is_of_a_start(&head[MAGIC.len()..]), !goes_on);
             let mut events = Events::new("r", 4);
             let mut input = &head[4..];
             let mut seen = Vec::new();

@@ -18,7 +18,7 @@ mod tests;
 mod walk;
 mod way;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::reader::Archive;
 use crate::{
@@ -145,6 +145,31 @@ impl Coverage<'_> {
     }
 }
 
+/// Which line of life a way follows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Line {
+    /// The one that is archived now.
+    #[default]
+    Newest,
+    /// A history, to its end.
+    History(HistoryId),
+    /// What was left behind at this fork record, to its end.
+    Fork(u64),
+}
+
+impl Line {
+    /// Whether a way along this line that ends so leaves nothing of it out.
+    #[must_use]
+    pub fn ends_with(self, end: &End) -> bool {
+        match (self, end) {
+            (Self::Newest | Self::History(_), End::Current)
+            | (Self::History(_), End::History { .. }) => true,
+            (Self::Fork(asked), End::Fork { record }) => asked == *record,
+            _ => false,
+        }
+    }
+}
+
 /// Records that do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("log record {number}: {why}")]
@@ -185,9 +210,39 @@ impl<'a> Lines<'a> {
         self.files.is_empty()
     }
 
+    /// Whether there is this line.
+    #[must_use]
+    pub fn has(&self, line: Line) -> bool {
+        match line {
+            Line::Newest => true,
+            Line::History(id) => self.histories.iter().any(|history| history.id == id),
+            Line::Fork(record) => self.fork(record).is_some(),
+        }
+    }
+
+    /// The servers that were archived, in the order of their names.
+    #[must_use]
+    pub fn servers(&self) -> BTreeSet<&'a ServerName> {
+        self.files.iter().map(|file| &file.id().server).collect()
+    }
+
+    /// The stretch that a fork record left behind, and its history, by index.
+    fn fork(&self, record: u64) -> Option<(usize, usize)> {
+        let begins = |stretch: &Stretch<'_>| stretch.record == record && stretch.fork.is_some();
+        let left = self.stretches.iter().position(begins)?.checked_sub(1)?;
+        let holds = |history: &History| history.stretches.contains(&left);
+        Some((self.histories.iter().position(holds)?, left))
+    }
+
     /// The way from a base to the latest point that it reaches.
     #[must_use]
     pub fn walk(&self, base: &Base) -> Coverage<'a> {
         choose::walk(self, base)
+    }
+
+    /// The way from a base along a line; no way at all when the base does not lie on it.
+    #[must_use]
+    pub fn along(&self, base: &Base, line: Line) -> Coverage<'a> {
+        choose::along(self, base, line)
     }
 }

@@ -11,7 +11,7 @@ mod stored;
 mod writer;
 
 pub use bytes::RangeOpener;
-pub use coverage::{ArchivedFile, Base, Broken, Coverage, End, Lines, Piece, Place};
+pub use coverage::{ArchivedFile, Base, Broken, Coverage, End, Line, Lines, Piece, Place};
 pub use reader::{Archive, read_archive, record, refresh, tip};
 pub use scan::{contains, scan};
 pub use segment::{SegmentSealer, TailSealer};

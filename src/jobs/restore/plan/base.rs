@@ -1,13 +1,13 @@
 //! Which base backup a restore begins with: the newest from which the target can be reached.
 
-use super::Target;
+use super::{Target, Wanted};
 use crate::{
     format::Manifest,
     jobs::{JobError, choose, contradiction},
     model::{BackupId, Timestamp},
     pipeline::{
         Repository,
-        log::{Base, Coverage, End, Lines},
+        log::{Base, Coverage, Line, Lines},
         verify_chain,
     },
 };
@@ -30,13 +30,16 @@ struct Unfit {
 pub(in crate::jobs::restore) async fn find<'a>(
     repository: &Repository,
     lines: &Lines<'a>,
-    target: &Target,
-    id: Option<&BackupId>,
+    wanted: &Wanted<'_>,
 ) -> Result<Chosen<'a>, JobError> {
+    let Wanted { target, line, backup: id, .. } = wanted;
+    if !lines.has(*line) {
+        return Err(unknown(*line));
+    }
     if let (Some(_), _) | (None, Target::Backup) = (id, target) {
-        let manifest = choose(repository, id).await?.record;
-        let coverage = lines.walk(&Base::from(&manifest));
-        return match unfit(&manifest, &coverage, target, lines) {
+        let manifest = choose(repository, *id).await?.record;
+        let coverage = lines.along(&Base::from(&manifest), *line);
+        return match unfit(&manifest, &coverage, wanted, lines) {
             None => Ok(Chosen { manifest, coverage }),
             Some(unfit) => Err(refused(target, &[unfit])),
         };
@@ -60,8 +63,8 @@ pub(in crate::jobs::restore) async fn find<'a>(
                 continue;
             }
         };
-        let coverage = lines.walk(&Base::from(&manifest));
-        match unfit(&manifest, &coverage, target, lines) {
+        let coverage = lines.along(&Base::from(&manifest), *line);
+        match unfit(&manifest, &coverage, wanted, lines) {
             None => return Ok(Chosen { manifest, coverage }),
             Some(unfit) => unfits.push(unfit),
         }
@@ -80,15 +83,19 @@ pub(in crate::jobs::restore) async fn find<'a>(
 fn unfit(
     manifest: &Manifest,
     coverage: &Coverage<'_>,
-    target: &Target,
+    wanted: &Wanted<'_>,
     lines: &Lines<'_>,
 ) -> Option<Unfit> {
+    let Wanted { target, line, .. } = wanted;
     let earliest = coverage.base_committed.unwrap_or(manifest.finished_at);
     let until = coverage.until().map_or(earliest, |until| until.max(earliest));
     let no = |why: String| Some(Unfit { id: manifest.backup_id.clone(), why, until: Some(until) });
     let ends = || crate::jobs::window::why(&coverage.end, lines);
+    if *line != Line::Newest && coverage.history.is_none() {
+        return no(format!("it does not lie on {}", named(*line)));
+    }
     match target {
-        Target::Latest if coverage.end == End::Current || lines.is_empty() => None,
+        Target::Latest if line.ends_with(&coverage.end) || lines.is_empty() => None,
         Target::Latest => no(format!("its way ends at {until}: {}", ends())),
         Target::Time(at) if *at < earliest => {
             no(format!("it is younger: it was whole at {earliest}"))
@@ -107,6 +114,21 @@ fn unfit(
         }
         Target::Before(gtid) => before(gtid, coverage, &no, ends),
     }
+}
+
+fn named(line: Line) -> String {
+    match line {
+        Line::Newest => "the line that is archived now".into(),
+        Line::History(id) => format!("history {id}"),
+        Line::Fork(record) => format!("the line that was left at fork record {record}"),
+    }
+}
+
+fn unknown(line: Line) -> JobError {
+    JobError::target(
+        format!("{} is not in the log", named(line)),
+        "`backstay window` lists the histories and forks",
+    )
 }
 
 fn before(
@@ -134,6 +156,6 @@ fn refused(target: &Target, unfits: &[Unfit]) -> JobError {
     let best = best.map_or_else(String::new, |at| format!("; the latest point is {at}"));
     JobError::target(
         format!("{target} cannot be reached: {}{more}{best}", shown.collect::<Vec<_>>().join("; ")),
-        "`backstay window` shows what can",
+        "`backstay window` shows what can; --history and --fork follow older lines",
     )
 }

@@ -22,13 +22,14 @@ use crate::{
     mysql::replication::Group,
     pipeline::{
         Progress, Repository,
-        log::{Coverage, Lines, RangeOpener},
+        log::{Coverage, Line, Lines, RangeOpener},
     },
 };
 
 /// What is asked for.
 pub(super) struct Wanted<'a> {
     pub(super) target: Target,
+    pub(super) line: Line,
     pub(super) backup: Option<&'a BackupId>,
     pub(super) skip: &'a [Gtid],
 }
@@ -46,6 +47,8 @@ pub(super) struct Plan<'a> {
     last: Option<Neighbour>,
     /// The first one that does not.
     next: Option<Neighbour>,
+    /// Whether later ones bear stamps from before the instant that was asked for.
+    stamps_go_back: bool,
 }
 
 /// A transaction beside the point where a restore ends.
@@ -88,6 +91,9 @@ pub struct Planned {
     pub last: Option<Neighbour>,
     /// The first transaction that does not belong to the result; nothing when all do.
     pub next: Option<Neighbour>,
+    /// Whether transactions behind it bear commit stamps from before the time that was asked for:
+    /// they are not in the result, since the order is that of the binary log.
+    pub stamps_go_back: bool,
 }
 
 impl Plan<'_> {
@@ -101,6 +107,11 @@ impl Plan<'_> {
         self.coverage.pieces.iter().map(|piece| piece.range.end - piece.range.start).sum()
     }
 
+    /// Transactions in them, which are at least as many as there are to be replayed.
+    pub(super) fn transactions(&self) -> u64 {
+        self.coverage.pieces.iter().map(|piece| piece.range.transactions).sum()
+    }
+
     pub(super) fn told(&self) -> Planned {
         let pieces = &self.coverage.pieces;
         Planned {
@@ -112,10 +123,11 @@ impl Plan<'_> {
             history: self.coverage.history,
             pieces: pieces.len(),
             bytes: self.bytes(),
-            transactions_at_most: pieces.iter().map(|piece| piece.range.transactions).sum(),
+            transactions_at_most: self.transactions(),
             skip: self.skip.iter().map(ToString::to_string).collect(),
             last: self.last.clone(),
             next: self.next.clone(),
+            stamps_go_back: self.stamps_go_back,
         }
     }
 
@@ -128,7 +140,7 @@ impl Plan<'_> {
         progress: &Arc<Progress>,
     ) -> Result<Plan<'l>, JobError> {
         let base::Chosen { manifest, mut coverage } =
-            base::find(repository, lines, &request.target, request.backup).await?;
+            base::find(repository, lines, request).await?;
         if request.target == Target::Backup {
             coverage.pieces.clear();
             coverage.reached = coverage.begins.clone();
@@ -144,6 +156,7 @@ impl Plan<'_> {
             skip: request.skip.iter().cloned().collect(),
             last: None,
             next: None,
+            stamps_go_back: false,
         };
         let opener = RangeOpener::new(repository, kms, Arc::clone(progress));
         plan.resolve(&opener).await?;
@@ -181,6 +194,12 @@ impl Plan<'_> {
                 self.stop = Some(Stop { record: piece.number, begin: group.begin });
                 self.next = Some(neighbour(group));
                 self.last = n.checked_sub(1).map(|last| neighbour(&groups[last]));
+                if let Target::Time(asked) = self.target {
+                    let early = |at: Timestamp| at <= asked;
+                    let firsts = pieces[at + 1..].iter().filter_map(|piece| piece.range.committed);
+                    self.stamps_go_back = groups[n..].iter().any(|group| early(group.committed_at))
+                        || firsts.map(|span| span.first).any(early);
+                }
                 self.coverage.pieces.truncate(at + 1);
                 return Ok(());
             }

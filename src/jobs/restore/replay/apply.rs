@@ -30,8 +30,8 @@ use crate::{
 
 /// How often the applier is asked how far it is.
 const LOOK: Duration = Duration::from_millis(200);
-/// How often the log says it.
-const TELL: Duration = Duration::from_secs(30);
+/// How often the transactions are counted meanwhile.
+const COUNT: Duration = Duration::from_secs(1);
 /// Threads of the applier at most.
 const MAX_THREADS: usize = 16;
 
@@ -48,6 +48,13 @@ pub struct Replayed {
     pub seconds: f64,
     /// Temporary tables that replicated sessions had open at the end.
     pub open_temporary_tables: u64,
+}
+
+/// What was applied before a batch.
+struct Done {
+    transactions: u64,
+    bytes: u64,
+    before: GtidSet,
 }
 
 /// Applies batches to a data directory.
@@ -104,7 +111,9 @@ impl Applier<'_> {
             }
         }
         server.start_applier().await?;
-        let state = self.consume(&mut server, batch).await?;
+        let done = Done { transactions: replayed.transactions, bytes: replayed.bytes, before };
+        let state = self.consume(&mut server, batch, &done).await?;
+        let before = done.before;
         let applied = match self.facts.flavor {
             Flavor::Mysql => server.executed_set().await?.count().saturating_sub(before.count()),
             Flavor::Mariadb => state.groups.unwrap_or_default(),
@@ -128,6 +137,7 @@ impl Applier<'_> {
         replayed.transactions += applied;
         replayed.bytes += batch.bytes();
         replayed.batches += 1;
+        self.progress.replayed(replayed.transactions, replayed.bytes);
         tracing::info!(
             transactions = replayed.transactions,
             bytes = replayed.bytes,
@@ -166,11 +176,15 @@ impl Applier<'_> {
     }
 
     /// Waits until all relay logs of the batch are consumed.
-    async fn consume(&self, server: &mut Server, batch: &Batch) -> Result<ApplierState, JobError> {
+    async fn consume(
+        &self,
+        server: &mut Server,
+        batch: &Batch,
+        done: &Done,
+    ) -> Result<ApplierState, JobError> {
         let last = u32::try_from(batch.sizes.len()).unwrap_or(u32::MAX);
         let end = (relay_name(last), batch.sizes.last().copied().unwrap_or_default());
-        let begun = Instant::now();
-        let mut told = begun;
+        let mut counted = Instant::now();
         loop {
             if self.progress.is_stopped() {
                 return Err(PipelineError::Stopped.into());
@@ -188,15 +202,16 @@ impl Applier<'_> {
             if !state.running {
                 return Err(stopped(&state));
             }
-            if told.elapsed() >= TELL {
-                told = Instant::now();
-                tracing::info!(
-                    relay_log = file,
-                    position = state.relay.1,
-                    of = %end.0,
-                    seconds = begun.elapsed().as_secs(),
-                    "replaying"
-                );
+            if counted.elapsed() >= COUNT {
+                counted = Instant::now();
+                let transactions = match state.groups {
+                    Some(groups) => groups,
+                    None => {
+                        server.executed_set().await?.count().saturating_sub(done.before.count())
+                    }
+                };
+                let bytes = batch.bytes_before(file) + state.relay.1;
+                self.progress.replayed(done.transactions + transactions, done.bytes + bytes);
             }
             tokio::time::sleep(LOOK).await;
         }

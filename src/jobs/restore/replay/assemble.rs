@@ -18,8 +18,8 @@ use crate::{
     mysql::{
         MysqlError,
         replication::{
-            Captured, EventChange, EventEnd, Meaning, RelayRole, event_change, has_checksums,
-            relay_head, relay_name,
+            Captured, EventChange, EventEnd, Meaning, RelayRole, TemporaryTables, event_change,
+            has_checksums, is_of_a_start, relay_head, relay_name,
         },
     },
     pipeline::{Accept, PipelineError},
@@ -27,6 +27,9 @@ use crate::{
 
 /// Bytes that no statement about an event of the scheduler has.
 const LONG: usize = 1 << 20;
+/// A batch becomes so many times as large as others before it ends within a session that has
+/// temporary tables. They are lost then; the session may not need them any more.
+const HELD: u64 = 4;
 /// Bytes that are written at once.
 const BUFFER: usize = 1 << 20;
 
@@ -49,6 +52,12 @@ impl Batch {
     /// Bytes in all of them.
     pub(in crate::jobs::restore) fn bytes(&self) -> u64 {
         self.sizes.iter().sum()
+    }
+
+    /// Bytes in those before this one.
+    pub(in crate::jobs::restore) fn bytes_before(&self, relay_log: &str) -> u64 {
+        let names = (1..).map(relay_name);
+        names.zip(&self.sizes).take_while(|(name, _)| name != relay_log).map(|(_, size)| size).sum()
     }
 }
 
@@ -84,6 +93,8 @@ pub(in crate::jobs::restore) struct Assembler {
     query: Vec<u8>,
     out: Option<Out>,
     batch: Batch,
+    /// What would be lost if the batch ended here.
+    temporary: TemporaryTables,
 }
 
 impl Assembler {
@@ -106,6 +117,7 @@ impl Assembler {
             query: Vec::new(),
             out: None,
             batch: Batch::default(),
+            temporary: TemporaryTables::default(),
         }
     }
 
@@ -136,14 +148,13 @@ impl Assembler {
         Ok(())
     }
 
-    /// Whether no transaction is open.
-    pub(in crate::jobs::restore) fn is_clean(&self) -> bool {
-        self.out.as_ref().is_none_or(|out| out.at == out.clean)
-    }
-
-    /// Bytes of the batch so far.
-    pub(in crate::jobs::restore) fn bytes(&self) -> u64 {
-        self.batch.bytes() + self.out.as_ref().map_or(0, |out| out.clean)
+    /// Whether the batch is large enough, and may end here: no transaction is open, and no
+    /// temporary table, unless that has been so for long.
+    pub(in crate::jobs::restore) fn may_end(&self, enough: u64) -> bool {
+        let bytes = self.batch.bytes() + self.out.as_ref().map_or(0, |out| out.clean);
+        let is_clean = self.out.as_ref().is_none_or(|out| out.at == out.clean);
+        let is_held = !self.temporary.is_empty() && bytes < enough.saturating_mul(HELD);
+        is_clean && bytes >= enough && !is_held
     }
 
     /// Ends the batch; nothing when no transaction is in it.
@@ -220,6 +231,14 @@ impl Assembler {
             let what = format!("the server may have lost events here: {message}");
             return Err(MysqlError::unsupported(what, "nothing behind it can be replayed").into());
         }
+        if self.role == RelayRole::FormatDescription && is_of_a_start(&self.format_description) {
+            self.temporary.clear();
+        }
+        let checksums = has_checksums(&self.format_description);
+        if self.role == RelayRole::Statement {
+            // Within transactions, too; and what is left out at worst makes a batch longer.
+            self.temporary.follow(&self.query, checksums);
+        }
         let outside = matches!(self.role, RelayRole::FormatDescription | RelayRole::Beside);
         if end.in_group || outside {
             return Ok(());
@@ -240,7 +259,6 @@ impl Assembler {
             out.clean = out.at;
             out.transactions += 1;
             if self.role == RelayRole::Statement {
-                let checksums = has_checksums(&self.format_description);
                 self.batch.events.extend(event_change(&self.query, checksums));
             }
             return Ok(());

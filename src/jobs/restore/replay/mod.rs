@@ -43,7 +43,7 @@ pub(super) async fn run(
     progress: &Arc<Progress>,
 ) -> Result<(Replayed, GtidState), JobError> {
     let begun = Instant::now();
-    progress.expect(plan.bytes());
+    progress.expect_replay(plan.transactions(), plan.bytes());
     let opener = RangeOpener::new(repository, kms, Arc::clone(progress));
     let assembler = Assembler::new(flavor, applier.folder(), plan.selection());
     let (ready, batches) = mpsc::channel(1);
@@ -79,8 +79,7 @@ async fn assemble(
         };
         assembler.begin(PieceRule::of(piece), piece.range, head)?;
         assembler = opener.open(piece.number, assembler).await?;
-        if assembler.bytes() >= BATCH_BYTES
-            && assembler.is_clean()
+        if assembler.may_end(BATCH_BYTES)
             && let Some(batch) = assembler.seal()?
             && ready.send(batch).await.is_err()
         {

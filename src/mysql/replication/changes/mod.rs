@@ -8,6 +8,7 @@ mod scheduled;
 mod statement;
 mod table;
 mod tally;
+mod temporary;
 mod unpack;
 mod words;
 
@@ -20,6 +21,7 @@ use super::{
 pub use scheduled::{EventChange, EventChangeKind, event_change};
 use tally::Tally;
 pub use tally::{Change, Wanted};
+pub use temporary::TemporaryTables;
 
 /// A transaction that did something that was looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

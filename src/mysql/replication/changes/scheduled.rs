@@ -5,9 +5,9 @@
 //! its events shall be as the statements left them.
 
 use super::{
-    super::header::HEADER,
+    super::{header::HEADER, relay::checksum_bytes},
     query,
-    words::{Word, words},
+    words::{Word, defines, words},
 };
 
 /// What a statement does to an event.
@@ -40,9 +40,9 @@ pub enum EventChangeKind {
 /// about an event of the scheduler.
 #[must_use]
 pub fn event_change(event: &[u8], checksums: bool) -> Option<EventChange> {
-    let end = event.len().checked_sub(if checksums { 4 } else { 0 })?;
+    let end = event.len().checked_sub(checksum_bytes(checksums))?;
     let query = query::read(*event.get(4)?, event.get(HEADER..end)?, false)?;
-    parse(&query.text, &query.schema)
+    if defines(&query.text) { parse(&query.text, &query.schema) } else { None }
 }
 
 fn parse(statement: &[u8], schema: &str) -> Option<EventChange> {

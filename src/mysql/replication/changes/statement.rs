@@ -62,8 +62,8 @@ fn tables(kind: ChangeKind, names: Vec<(Option<String>, String)>) -> Said {
 }
 
 /// The rest of a statement.
-struct Statement<'a> {
-    words: &'a [Word],
+pub(super) struct Statement<'a> {
+    pub(super) words: &'a [Word],
 }
 
 impl<'a> Statement<'a> {
@@ -85,11 +85,11 @@ impl<'a> Statement<'a> {
         found
     }
 
-    fn skip(&mut self, keyword: &str) -> bool {
+    pub(super) fn skip(&mut self, keyword: &str) -> bool {
         self.skip_if(|word| word.is(keyword))
     }
 
-    fn skip_all(&mut self, keywords: &[&str]) {
+    pub(super) fn skip_all(&mut self, keywords: &[&str]) {
         while keywords.iter().any(|keyword| self.skip(keyword)) {}
     }
 
@@ -104,7 +104,7 @@ impl<'a> Statement<'a> {
     }
 
     /// `table`, or `schema.table`.
-    fn name(&mut self) -> Option<(Option<String>, String)> {
+    pub(super) fn name(&mut self) -> Option<(Option<String>, String)> {
         let one = |word: Option<&Word>| match word {
             Some(Word::Bare(name) | Word::Name(name) | Word::Text(name)) => Some(name.clone()),
             _ => None,
@@ -125,7 +125,7 @@ impl<'a> Statement<'a> {
     }
 
     /// Names between commas.
-    fn names(&mut self) -> Vec<(Option<String>, String)> {
+    pub(super) fn names(&mut self) -> Vec<(Option<String>, String)> {
         let mut names: Vec<_> = self.name().into_iter().collect();
         while !names.is_empty() && self.skip_if(|word| word.is_sign(b',')) {
             names.extend(self.name());

@@ -1,7 +1,9 @@
 //! Which history a base belongs to, and which of its lines.
 
+use std::ops::Range;
+
 use super::{
-    Base, Coverage, End, Lines,
+    Base, Coverage, End, Line, Lines,
     begin::{self, Found, positions},
     lines::File,
     walk,
@@ -22,7 +24,8 @@ pub(super) fn walk<'a>(lines: &Lines<'a>, base: &Base) -> Coverage<'a> {
             break;
         }
         let found = begin::find(lines, &lines.histories[at], base);
-        let coverage = in_history(lines, at, base, found.as_ref());
+        let all = lines.histories[at].stretches.clone();
+        let coverage = in_history(lines, at, base, found.as_ref(), all);
         if !matches!(coverage.end, End::NotArchived { .. } | End::Inexact) {
             return coverage;
         }
@@ -33,6 +36,35 @@ pub(super) fn walk<'a>(lines: &Lines<'a>, base: &Base) -> Coverage<'a> {
         }
     }
     nearest.unwrap_or_else(|| nowhere(base, End::NotArchived { missing: None }))
+}
+
+/// The way along a line that somebody has asked for.
+pub(super) fn along<'a>(lines: &Lines<'a>, base: &Base, line: Line) -> Coverage<'a> {
+    let newest = walk(lines, base);
+    let (at, ends) = match line {
+        Line::Newest => return newest,
+        Line::History(id) => match lines.histories.iter().position(|history| history.id == id) {
+            Some(at) => (at, lines.histories[at].stretches.clone()),
+            None => return nowhere(base, End::NotArchived { missing: None }),
+        },
+        Line::Fork(record) => match lines.fork(record) {
+            Some((at, left)) => (at, left..left + 1),
+            None => return nowhere(base, End::NotArchived { missing: None }),
+        },
+    };
+    let history = &lines.histories[at];
+    let is_newest = newest.history == Some(history.id);
+    // Names of MySQL are given once in a lifetime: whoever has nothing else is on that line, too.
+    // MariaDB gives them again.
+    let whole = base.gtids.as_ref().filter(|_| base.exact);
+    let is_within = |line: &GtidState| {
+        matches!(line, GtidState::Mysql(_)) && whole.is_some_and(|has| has.is_within(line))
+    };
+    if !is_newest && !is_within(&lines.stretches[history.stretches.end - 1].line) {
+        return nowhere(base, End::NotArchived { missing: None });
+    }
+    let found = begin::find(lines, history, base);
+    in_history(lines, at, base, found.as_ref(), ends)
 }
 
 fn nowhere<'a>(base: &Base, end: End) -> Coverage<'a> {
@@ -50,12 +82,14 @@ fn nowhere<'a>(base: &Base, end: End) -> Coverage<'a> {
     }
 }
 
-/// The way through a history, on the newest line that the base lies on.
+/// The way through a history, on the newest line that the base lies on and that ends with one
+/// of these stretches.
 fn in_history<'a>(
     lines: &Lines<'a>,
     at: usize,
     base: &Base,
     found: Option<&Found<'a>>,
+    ends: Range<usize>,
 ) -> Coverage<'a> {
     let history = &lines.histories[at];
     // What it has at least, and at most.
@@ -65,8 +99,8 @@ fn in_history<'a>(
         (_, None) => return nowhere(base, End::Inexact),
     };
     let stretch = |found: &Found<'_>| lines.files[found.file].stretch;
-    let first = found.map_or(history.stretches.start, stretch);
-    for last in (first..history.stretches.end).rev() {
+    let first = found.map_or(ends.start, |found| stretch(found).max(ends.start));
+    for last in (first..ends.end).rev() {
         let on_line = is_on_line(lines, last, least);
         if on_line != is_on_line(lines, last, most) {
             return nowhere(base, End::Inexact);

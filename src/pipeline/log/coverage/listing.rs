@@ -3,7 +3,7 @@
 use super::{Lines, way::Way};
 use crate::{
     format::LogRange,
-    model::{GtidState, HistoryId},
+    model::{Gtid, GtidState, HistoryId},
 };
 
 /// A file of a server, as often as it was read from its beginning.
@@ -15,8 +15,16 @@ pub struct ArchivedFile<'a> {
     pub is_current: bool,
     /// Its ranges without a break, and the records that hold them.
     pub ranges: Vec<(u64, &'a LogRange)>,
-    /// What of it goes on behind all forks that follow in its history; nothing when all does.
-    pub within: Option<GtidState>,
+    /// The forks that follow in its history: their records, and what goes on behind each.
+    pub forks: Vec<(u64, &'a GtidState)>,
+}
+
+impl ArchivedFile<'_> {
+    /// The fork record at which a transaction of it was left behind; nothing when it was not.
+    #[must_use]
+    pub fn left_at(&self, gtid: &Gtid) -> Option<u64> {
+        self.forks.iter().find(|(_, goes_on)| !goes_on.has(gtid)).map(|(record, _)| *record)
+    }
 }
 
 impl<'a> Lines<'a> {
@@ -27,11 +35,15 @@ impl<'a> Lines<'a> {
         let mut listed = Vec::new();
         for (at, history) in self.histories.iter().enumerate() {
             let way = Way::new(self, history, history.stretches.end - 1);
+            let forks = |stretch: usize| {
+                let behind = &self.stretches[stretch + 1..history.stretches.end];
+                behind.iter().filter_map(|next| Some((next.record, &next.fork?.frontier))).collect()
+            };
             listed.extend(way.files().map(|(_, file)| ArchivedFile {
                 history: history.id,
                 is_current: at == newest,
                 ranges: file.ranges.iter().map(|held| (held.number, held.range)).collect(),
-                within: way.within(file.stretch).cloned(),
+                forks: forks(file.stretch),
             }));
         }
         listed

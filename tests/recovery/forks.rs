@@ -1,4 +1,4 @@
-//! After failovers a restore to the latest point is what the surviving primary is: no fork comes back.
+//! What a failover left behind never comes back unasked, and comes back when it is asked for.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mysql_survivors_come_back() {
-    survivors(Flavor::Mysql).await;
+async fn mysql_forks_come_back_when_asked_for() {
+    forks(Flavor::Mysql).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mariadb_survivors_come_back() {
-    survivors(Flavor::Mariadb).await;
+async fn mariadb_forks_come_back_when_asked_for() {
+    forks(Flavor::Mariadb).await;
 }
 
-async fn survivors(flavor: Flavor) {
+async fn forks(flavor: Flavor) {
     let mut pair = Pair::start(flavor).await;
     let home = Home::file();
     home.run(&strs(&home.backup(&pair.primary.socket, &["--id", "base"]))).expect(0);
@@ -60,4 +60,14 @@ async fn survivors(flavor: Flavor) {
     assert_eq!(done["status"], "proven", "{done:#}");
     assert_eq!(sums(flavor, &datadir).await, survivor, "{done:#}");
     assert_ne!(left, survivor);
+    std::fs::remove_dir_all(&datadir).unwrap();
+    let fork = &window["forks"][0];
+    let record = fork["record"].to_string();
+    let done = restore(&home, &datadir, &["--fork", &record]).expect(0).json();
+    assert_eq!(done["status"], "proven", "{done:#}");
+    assert_eq!(sums(flavor, &datadir).await, left, "{done:#}");
+    let names: Vec<_> = done["to_rebuild"].as_array().unwrap().iter().collect();
+    assert_eq!(names.len(), 2, "{done:#}");
+    std::fs::remove_dir_all(&datadir).unwrap();
+    restore(&home, &datadir, &["--fork", "1"]).expect(7).says("fork record 1 is not in the log");
 }
