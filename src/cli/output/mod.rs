@@ -200,6 +200,9 @@ impl Text for RestoreResult {
                 ByteSize(replay.bytes),
                 replay.seconds
             );
+            for skip in &self.plan.skip {
+                let _ = writeln!(out, "  left out  {skip}");
+            }
             if let Some(last) = &self.plan.last {
                 let _ = writeln!(out, "  last      {}, committed {}", last.gtid, last.committed_at);
             }

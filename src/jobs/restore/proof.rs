@@ -80,7 +80,10 @@ pub(super) async fn run(
     let mut position =
         prepared.or_else(|| running.log().iter().find_map(|line| recovered_position(line)));
     let mut gtid_set = None;
-    if facts.flavor == Flavor::Mysql {
+    // MariaDB's transactions are in no table, but for those that it was given by a replication or a
+    // restore. They tell of a server that has written nothing since; InnoDB's position is another
+    // server's then.
+    if facts.flavor == Flavor::Mysql || facts.innodb_position.is_none() {
         gtid_set = Some(server.executed_set().await?);
         if clone {
             position = Some(server.cloned_position().await?.0);
@@ -88,7 +91,9 @@ pub(super) async fn run(
     }
     if let Some(set) = unnamed(facts, position.as_ref(), gtid_set.as_ref()) {
         server.set_executed(set).await?;
-        gtid_set = Some(server.executed_set().await?);
+        if gtid_set.is_some() {
+            gtid_set = Some(server.executed_set().await?);
+        }
     }
     server.close().await;
     running.shutdown().await?;
@@ -160,7 +165,7 @@ fn judge(
     gtid_set: Option<GtidSet>,
 ) -> Result<Proof, JobError> {
     let expected_position = facts.innodb_position.clone().or_else(|| facts.position.clone());
-    let expected_set = facts.gtid_set.clone().filter(|_| facts.flavor == Flavor::Mysql);
+    let expected_set = facts.gtid_set.clone().filter(|_| gtid_set.is_some());
     // InnoDB knows its own last commit. When it is not known which event group that can have
     // been, a position before the recorded one decides nothing.
     let exact = facts.innodb_position.is_some();
@@ -171,7 +176,7 @@ fn judge(
     });
     let same_set = expected_set.as_ref().map(|expected| match &gtid_set {
         Some(found) if found == expected => Some(true),
-        _ if facts.gtid_exact => Some(false),
+        _ if facts.gtid_exact && facts.flavor == Flavor::Mysql => Some(false),
         _ => None,
     });
     let equal = match (same_position, same_set) {
