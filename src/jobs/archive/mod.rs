@@ -156,7 +156,9 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
                     source::branch(&request.repository, &request.connect, &seen).await?;
                 // A restored MariaDB says what it was restored to, and has no file with that.
                 let at = match seen.server.flavor {
-                    Flavor::Mariadb if at.is_empty() => seen.unlogged.shared_with(&log.frontier),
+                    Flavor::Mariadb if at.is_empty() => {
+                        server.applied().await?.shared_with(&log.frontier)
+                    }
                     _ => at,
                 };
                 // Where nothing is in common, nothing is missing either.
