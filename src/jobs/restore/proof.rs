@@ -25,6 +25,9 @@ pub struct Proof {
     /// Whether they are the same; `null` when there was nothing to compare: the binary log was
     /// off, or the stream came from somebody whose positions we cannot know exactly.
     pub equal: Option<bool>,
+    /// XA transactions that are prepared, as `XA COMMIT` takes them: their locks are held until
+    /// somebody commits them or rolls them back.
+    pub open_xa: Vec<String>,
 }
 
 /// Where a server stands.
@@ -95,9 +98,13 @@ pub(super) async fn run(
             gtid_set = Some(server.executed_set().await?);
         }
     }
+    let open_xa = server.open_xa().await?;
+    // What a base of a replica knows of its source would begin to replicate it, and keeps the
+    // applier from being set up.
+    server.forget_applier().await?;
     server.close().await;
     running.shutdown().await?;
-    judge(facts, position, gtid_set)
+    Ok(Proof { open_xa, ..judge(facts, position, gtid_set)? })
 }
 
 /// The transactions of a base, when its server has them and does not know all their names: MariaDB
@@ -146,6 +153,7 @@ pub(super) async fn of_replay(
         Running::start(program, &request.datadir, facts, &start, &request.progress).await?;
     let mut server = running.connect().await?;
     let actual = server.executed_set().await?;
+    let open_xa = server.open_xa().await?;
     server.close().await;
     running.shutdown().await?;
     let state = |set: &GtidSet| State { gtid_set: Some(set.to_string()), ..State::default() };
@@ -155,7 +163,7 @@ pub(super) async fn of_replay(
             "do not use this data directory; restore anew, and report this",
         ));
     }
-    Ok(Proof { expected: state(expected), actual: state(&actual), equal: Some(true) })
+    Ok(Proof { expected: state(expected), actual: state(&actual), equal: Some(true), open_xa })
 }
 
 /// Compares what was recorded with what was found.
@@ -194,6 +202,7 @@ fn judge(
         expected: state(expected_position, expected_set),
         actual: state(position, gtid_set),
         equal,
+        open_xa: Vec::new(),
     };
     if equal == Some(false) {
         let show = |state: &State| serde_json::to_string(state).unwrap_or_default();
