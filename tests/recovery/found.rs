@@ -1,4 +1,4 @@
-//! The command that `find` proposes does what it says.
+//! The command that `find` proposes does what it says, and a terminal shows how far it is.
 
 use backstay::model::Flavor;
 
@@ -36,4 +36,29 @@ async fn the_proposed_command_restores_to_just_before() {
     job.args(args.split(' ')).env("TMPDIR", home.path("t"));
     Job::start(&mut job).wait().expect(0);
     assert_eq!(sums(Flavor::Mysql, &datadir).await, wanted, "{command}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_shows_how_far_a_replay_is() {
+    let node = Node::start(Flavor::Mariadb, 86, &[]);
+    load::seed(&node.socket, 20).await;
+    let home = Home::file();
+    home.run(&strs(&home.backup(&node.socket, &["--id", "base"]))).expect(0);
+    let writers = load::Load::start(&node.socket, 2);
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    writers.stop().await;
+    Archiver::finish(&home, node.port, &[]);
+    let restore = home.command();
+    let words = restore.get_args().map(|word| word.to_str().unwrap());
+    let words = words.map(|word| if word == "json" { "text" } else { word });
+    let line: Vec<&str> = [env!("CARGO_BIN_EXE_backstay")].into_iter().chain(words).collect();
+    let datadir = home.path("new");
+    let line = format!("{} restore --datadir {}", line.join(" "), datadir.display());
+    // It gives the command a terminal.
+    let mut job = std::process::Command::new("script");
+    job.args(["-qec", &line, "/dev/null"]).env("TMPDIR", home.path("t"));
+    let done = Job::start(&mut job).wait().expect(0);
+    let shown = done.out;
+    assert!(shown.contains("replay: ") && shown.contains(" transactions"), "{shown}");
+    assert!(shown.contains("proven: a server started on it"), "{shown}");
 }
