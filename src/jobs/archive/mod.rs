@@ -17,7 +17,7 @@ mod status;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use plan::{Refusal, Start, Why};
+use plan::{Refusal, Seen, Start, Why};
 pub use status::{Condition, Snapshot, Status};
 
 use super::{JobError, Position};
@@ -148,33 +148,7 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
                 continue;
             }
         };
-        let mut parent = None;
-        let start = match plan::start(&log, &seen) {
-            Start::Refuse(refusal) if !new_history => return Err(refused(&refusal)),
-            Start::Refuse(_) => {
-                let (file, at) =
-                    source::branch(&request.repository, &request.connect, &seen).await?;
-                // A restored MariaDB says what it was restored to, and has no file with that.
-                let at = match seen.server.flavor {
-                    Flavor::Mariadb if at.is_empty() => {
-                        server.applied().await?.shared_with(&log.frontier)
-                    }
-                    _ => at,
-                };
-                // Where nothing is in common, nothing is missing either.
-                let gap = plan::gap_before(&log, &seen, Some(&file), &at);
-                let gap = gap.filter(|_| !at.is_empty());
-                parent = log.owner.as_ref().map(|owner| Branch { history: owner.history, at });
-                Start::Begin { file, fork: None, gap }
-            }
-            // A restored server that leaves transactions behind on purpose.
-            Start::Begin { file, fork: Some(fork), gap } if new_history => {
-                let history = log.owner.as_ref().map(|owner| owner.history);
-                parent = history.map(|history| Branch { history, at: fork.frontier });
-                Start::Begin { file, fork: None, gap }
-            }
-            start => start,
-        };
+        let (start, parent) = decide(&request, &mut server, &log, &seen, new_history).await?;
         // The same process goes on with its run, unless that is to be renewed.
         let kept = own.take().filter(|_| !waited);
         let (run, renewal) = match (renewed.take(), kept) {
@@ -223,6 +197,39 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
                 own = Some((run, renewal));
             }
         }
+    }
+}
+
+/// Where to read on, and what a new history branches off from.
+async fn decide(
+    request: &Request,
+    server: &mut Server,
+    log: &LogState,
+    seen: &Seen,
+    new_history: bool,
+) -> Result<(Start, Option<Branch>), JobError> {
+    let branch = |at| log.owner.as_ref().map(|owner| Branch { history: owner.history, at });
+    match plan::start(log, seen) {
+        Start::Refuse(refusal) if !new_history => Err(refused(&refusal)),
+        Start::Refuse(_) => {
+            let (file, at) = source::branch(&request.repository, &request.connect, seen).await?;
+            // A restored MariaDB says what it was restored to, and has no file with that.
+            let at = match seen.server.flavor {
+                Flavor::Mariadb if at.is_empty() => {
+                    server.applied().await?.shared_with(&log.frontier)
+                }
+                _ => at,
+            };
+            // Where nothing is in common, nothing is missing either.
+            let gap = plan::gap_before(log, seen, Some(&file), &at);
+            let gap = gap.filter(|_| !at.is_empty());
+            Ok((Start::Begin { file, fork: None, gap }, branch(at)))
+        }
+        // A restored server that leaves transactions behind on purpose.
+        Start::Begin { file, fork: Some(fork), gap } if new_history => {
+            Ok((Start::Begin { file, fork: None, gap }, branch(fork.frontier)))
+        }
+        start => Ok((start, None)),
     }
 }
 

@@ -78,7 +78,7 @@ pub(in crate::jobs::restore) async fn find<'a>(
     }
     if unfits.is_empty() {
         let what =
-            if !passed_over.is_empty() { "no backup that is whole" } else { "no complete backup" };
+            if passed_over.is_empty() { "no complete backup" } else { "no backup that is whole" };
         return Err(JobError::target(
             format!("{} has {what}", repository.url()),
             "check --repo and --cluster, or take a backup first",

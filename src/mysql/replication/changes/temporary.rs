@@ -67,8 +67,11 @@ impl TemporaryTables {
     }
 }
 
+/// A table as a statement names it: with or without a schema.
+type Name = (Option<String>, String);
+
 /// The tables that a statement creates as temporary ones (true), or drops as whatever they are.
-fn named(text: &[u8]) -> Option<(bool, Vec<(Option<String>, String)>)> {
+fn named(text: &[u8]) -> Option<(bool, Vec<Name>)> {
     let words = words(text);
     let mut statement = Statement { words: &words };
     if statement.skip("DROP") {
