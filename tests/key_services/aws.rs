@@ -2,6 +2,13 @@
 
 use std::path::Path;
 
+use backstay::{
+    crypto::{
+        Dek, Fault,
+        kms::{KeyContext, Kms as _, KmsError, aws},
+    },
+    model::WrappedDek,
+};
 use serde_json::Value;
 
 use crate::{
@@ -9,6 +16,7 @@ use crate::{
     home::{Home, strs},
     stage::{feed, home, home_with_local_signer, source, with},
     tools::free_port,
+    vault::{context, fault},
 };
 
 /// What the SDK is told, and that it must not look for credentials in a network.
@@ -74,7 +82,40 @@ async fn a_dek_is_generated_and_opened_in_its_context_by_the_key_that_is_pinned(
     assert_eq!((&opened["KeyId"], &opened["EncryptionContext"]), (&arn.into(), context));
     // Wraps, unwraps, and refuses another context, all by the service.
     with(&home, &["doctor"], &[]).says("wraps and unwraps");
-    assert_eq!((kms.count("Encrypt"), kms.count("Decrypt")), (1, 3));
+    assert_eq!((kms.count("GenerateDataKey"), kms.count("Encrypt")), (2, 0));
+    assert_eq!(kms.count("Decrypt"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dek_that_is_there_is_wrapped_and_opens_in_its_context_and_in_no_other() {
+    let service = AwsKms::start().await;
+    let (arn, other) = (service.key().await, service.key().await);
+    let kms = aws::AwsKms::by(&arn, service.client()).unwrap();
+    let dek = Dek::generate().unwrap();
+    let wrapped = kms.wrap(&context(1), &dek).await.unwrap();
+    assert_eq!(
+        (wrapped.kek.clone(), wrapped.kek_version.clone()),
+        (format!("aws-kms:{arn}"), Some(arn))
+    );
+    assert_eq!(kms.unwrap(&context(1), &wrapped).await.unwrap().expose(), dek.expose());
+    let elsewhere = KeyContext { purpose: "archive", ..context(1) };
+    for other in [context(2), elsewhere] {
+        assert!(matches!(kms.unwrap(&other, &wrapped).await, Err(KmsError::Refused { .. })));
+    }
+    for at in 36..wrapped.ciphertext.len() {
+        let mut bad = wrapped.clone();
+        bad.ciphertext[at] ^= 1;
+        assert!(
+            matches!(kms.unwrap(&context(1), &bad).await, Err(KmsError::Refused { .. })),
+            "{at}"
+        );
+    }
+    // Another key's ciphertext under our key's name: the key that is pinned does not open it.
+    let stranger = aws::AwsKms::by(&other, service.client()).unwrap();
+    let theirs = stranger.wrap(&context(1), &dek).await.unwrap();
+    let swapped = WrappedDek { ciphertext: theirs.ciphertext, ..wrapped };
+    let opened = kms.unwrap(&context(1), &swapped).await;
+    assert_eq!(fault(opened).0, Fault::OtherKey);
 }
 
 #[tokio::test(flavor = "multi_thread")]

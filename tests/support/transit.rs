@@ -1,7 +1,8 @@
 //! A transit engine over HTTP that encrypts and signs for real, and refuses in the words of the real one.
 //!
-//! It stands in for OpenBao, whose module the Go proxy does not hand out. What it answers follows
-//! OpenBao's sources: the paths, the order of the checks, the statuses and the texts.
+//! It stands in for OpenBao, whose Go module was refused when it was asked for (with 403), so that it
+//! cannot be built for the tests. What it answers follows OpenBao's sources: the paths, the order of
+//! the checks, the statuses and the texts.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -29,7 +29,11 @@ where
             let fault = by_code(&code, message, refusal.raw().status().as_u16());
             let status = refusal.raw().status().as_u16();
             let name = if code.is_empty() { status.to_string() } else { code.clone() };
-            (fault, plain(&format!("{name}: {message}")), Some(code))
+            (
+                fault,
+                plain(&if message.is_empty() { name } else { format!("{name}: {message}") }),
+                Some(code),
+            )
         }
         SdkError::TimeoutError(_) => (Fault::Unreachable, "no answer in time".to_owned(), None),
         SdkError::DispatchFailure(failure) => {

@@ -39,6 +39,15 @@ impl AwsKms {
         Ok(Self { name: key.to_string(), key, client })
     }
 
+    /// The KEK of this ARN or alias, asked by a client that is there.
+    ///
+    /// # Errors
+    /// When that is no name.
+    pub fn by(key: &str, client: Client) -> Result<Self, KmsError> {
+        let key = AwsKey::parse(key).ok_or_else(|| KmsError::Uri(format!("aws-kms:{key}")))?;
+        Ok(Self { name: key.to_string(), key, client })
+    }
+
     fn wrapped(&self, key_arn: Option<String>, ciphertext: Option<Blob>) -> WrappedDek {
         WrappedDek {
             kek: self.name.clone(),

@@ -232,7 +232,10 @@ impl Vault {
         let unreachable = |e: reqwest::Error| {
             // Without the URL, which the base says already.
             let why = format!("{}: {}", inner.base, chain(&e.without_url()));
-            ask.fault(Fault::Unreachable, why, "check VAULT_ADDR, VAULT_CACERT and the network")
+            // Who is not whom we expect will not be in a moment either.
+            let what =
+                if why.contains("certificate") { Fault::Settings } else { Fault::Unreachable };
+            ask.fault(what, why, "check VAULT_ADDR, VAULT_CACERT and the network")
         };
         let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status();
