@@ -38,6 +38,11 @@ async fn a_backup_is_made_verified_and_restored_with_keys_in_vault() {
     let secret = std::fs::read_to_string(home.path("writer")).unwrap();
     assert!(!format!("{}{}", backed_up.out, backed_up.err).contains(&secret), "a token in the log");
 
+    // The archiver wraps for another purpose, and by the same rights.
+    let mut args = home.backup(&source.socket, &["--until-current"]);
+    args[0] = "archive".to_owned();
+    with(&home, &strs(&args), &as_writer).expect(0);
+
     // Readers see who signed, and the writer's token opens nothing.
     let datadir = home.path("new").display().to_string();
     let restore = ["restore", "--datadir", &datadir];
