@@ -98,7 +98,7 @@ impl Global {
             Some(Named::File(path)) => Ok(path.to_owned()),
             Some(_) => Err(JobError::Usage {
                 what: format!("{uri} is no local key"),
-                hint: "keys of a service are made there, as docs/keys.md tells".into(),
+                hint: "keys of a service are made there, as docs/key-services.md tells".into(),
             }),
             None => Err(PipelineError::from(KmsError::Uri(uri.to_owned())).into()),
         }
