@@ -50,10 +50,12 @@ pub(super) struct Global {
     /// The cluster's name in the repository
     #[arg(long, global = true, env = "BACKSTAY_CLUSTER", value_name = "NAME")]
     pub(super) cluster: Option<ClusterName>,
-    /// The key encryption key: file:/PATH (its public half, /PATH.pub, is enough to write)
+    /// The key encryption key: file:/PATH (its public half, /PATH.pub, is enough to write),
+    /// vault:MOUNT/KEY, or aws-kms:ARN
     #[arg(long, global = true, env = "BACKSTAY_KEK", value_name = "URI")]
     pub(super) kek: Option<String>,
-    /// What signs a run's records [default: /PATH.signer beside a file: KEK]
+    /// What signs a run's records: file:/PATH, vault:MOUNT/KEY, or aws-kms:ARN [default: /PATH.signer
+    /// beside a file: KEK]
     #[arg(long, global = true, env = "BACKSTAY_SIGNER", value_name = "URI")]
     pub(super) signer: Option<String>,
     /// Which signers to believe [default: /PATH.trust beside a file: KEK]
@@ -113,7 +115,7 @@ pub(super) enum Command {
     Verify(VerifyArgs),
     /// Check from here whether backups and restores would work, and say what to do
     Doctor(Box<DoctorArgs>),
-    /// Make local keys
+    /// Make local keys, and trust files
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Print completions for a shell
@@ -400,4 +402,11 @@ makes /etc/backstay/kek         wraps and unwraps: needed to restore. Keep a cop
         #[arg(long)]
         symmetric: bool,
     },
+    /// Write a trust file that believes the signer of --signer, wherever its key is
+    #[command(after_help = "\
+Example:
+  backstay keys trust --signer vault:transit/backstay-signer --trust /etc/backstay/trust
+
+An existing file is never touched: to believe several signers, put their entries into one file.")]
+    Trust,
 }

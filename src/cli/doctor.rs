@@ -60,10 +60,11 @@ impl Text for Checks {
 
 /// What was given, with a part that cannot be used as a finding rather than an error.
 fn part<T>(given: bool, flag: &'static str, part: impl FnOnce() -> Result<T, JobError>) -> Part<T> {
-    if !given {
-        return Part::Missing(flag);
-    }
-    match part() {
+    if given { judged(part()) } else { Part::Missing(flag) }
+}
+
+fn judged<T>(part: Result<T, JobError>) -> Part<T> {
+    match part {
         Ok(part) => Part::Given(part),
         Err(error) => Part::Bad(error.to_string()),
     }
@@ -94,8 +95,8 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Checks {
             Some(cluster) => Part::Given(cluster.clone()),
             None => Part::Missing("--cluster"),
         },
-        kms: part(has_kek, "--kek", || global.kms()),
-        signer: part(has_signer, "--signer", || global.signer()),
+        kms: if has_kek { judged(global.kms().await) } else { Part::Missing("--kek") },
+        signer: if has_signer { judged(global.signer().await) } else { Part::Missing("--signer") },
         trust: part(has_kek || global.trust.is_some(), "--trust", || global.trusted()),
         scratch: args.scratch.clone(),
         datadir: args.datadir.clone(),

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use crate::{
-    crypto::kms::KmsError,
-    crypto::signer::SignerError,
+    crypto::{Fault, kms::KmsError, signer::SignerError},
     jobs::JobError,
     mysql::MysqlError,
     pipeline::PipelineError,
@@ -83,12 +82,12 @@ impl From<&PipelineError> for Exit {
                 KmsError::Uri(_) | KmsError::KeyFile(_) => Self::Usage,
                 KmsError::WrapOnly { .. } | KmsError::OtherKek { .. } => Self::Preflight,
                 KmsError::Refused { .. } => Self::Integrity,
-                KmsError::Unavailable { .. } => Self::Storage,
+                KmsError::Service(error) => error.fault.into(),
                 KmsError::Crypto(_) => Self::Unexpected,
             },
             PipelineError::Signer(error) => match error {
                 SignerError::Uri(_) | SignerError::KeyFile(_) => Self::Usage,
-                SignerError::Unavailable { .. } => Self::Storage,
+                SignerError::Service(error) => error.fault.into(),
                 SignerError::Crypto(_) => Self::Unexpected,
             },
             PipelineError::Integrity { .. } => Self::Integrity,
@@ -98,6 +97,22 @@ impl From<&PipelineError> for Exit {
             | PipelineError::Crypto(_)
             | PipelineError::Unsettled
             | PipelineError::Worker => Self::Unexpected,
+        }
+    }
+}
+
+impl From<Fault> for Exit {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Settings => Self::Usage,
+            Fault::Denied
+            | Fault::NotFound
+            | Fault::Disabled
+            | Fault::PendingDeletion
+            | Fault::WrongKind
+            | Fault::OtherKey => Self::Preflight,
+            Fault::Throttled | Fault::Unreachable | Fault::Broken => Self::Storage,
+            _ => Self::Unexpected,
         }
     }
 }

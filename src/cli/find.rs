@@ -84,7 +84,7 @@ pub(super) async fn run(
     args: FindArgs,
     progress: &Arc<Progress>,
 ) -> Result<jobs::find::Found, JobError> {
-    let kms = global.kms()?;
+    let kms = global.kms().await?;
     let repository = global.repository().await?;
     global.fresh(&repository).await?;
     Box::pin(jobs::find::run(jobs::find::Request {

@@ -8,6 +8,7 @@ mod listen;
 mod log;
 mod output;
 mod progress;
+mod providers;
 mod run;
 mod termination;
 mod wire;

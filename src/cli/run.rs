@@ -110,6 +110,10 @@ async fn dispatch(
         Command::Keys(KeysCommand::New { symmetric }) => {
             Ok(success(format, &jobs::keys::new(&global.kek_path()?, symmetric)?))
         }
+        Command::Keys(KeysCommand::Trust) => {
+            let path = global.trust_file()?;
+            Ok(success(format, &jobs::keys::trust(path, &*global.signer().await?)?))
+        }
         Command::Completions { shell } => {
             generate(shell, &mut super::command(), "backstay", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -204,7 +208,7 @@ async fn backup(
             });
         }
     };
-    let (kms, signer) = (global.kms()?, global.signer()?);
+    let (kms, signer) = (global.kms().await?, global.signer().await?);
     let repository = global.repository().await?;
     global.fresh(&repository).await?;
     jobs::backup::run(jobs::backup::Request {
@@ -231,7 +235,7 @@ async fn archive(
             hint: "give at least 100ms: each tail is a request to the store".into(),
         });
     }
-    let (kms, signer) = (global.kms()?, global.signer()?);
+    let (kms, signer) = (global.kms().await?, global.signer().await?);
     let connect = args.mysql.required()?;
     let repository = global.impatient_repository().await?;
     global.fresh(&repository).await?;
@@ -267,7 +271,7 @@ async fn restore(
     args: RestoreArgs,
     progress: &Arc<Progress>,
 ) -> Result<jobs::restore::Request, JobError> {
-    let kms = global.kms()?;
+    let kms = global.kms().await?;
     let repository = global.repository().await?;
     global.fresh(&repository).await?;
     let line = match (args.history, args.fork) {
@@ -304,7 +308,7 @@ async fn verify(
     args: VerifyArgs,
     progress: &Arc<Progress>,
 ) -> Result<jobs::verify::Verified, JobError> {
-    let kms = if args.quick { None } else { global.optional_kms()? };
+    let kms = if args.quick { None } else { global.optional_kms().await? };
     let repository = global.repository().await?;
     let request = jobs::verify::Request {
         id: args.backup,

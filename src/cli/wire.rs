@@ -8,11 +8,14 @@ use std::{
 
 use secrecy::SecretString;
 
-use super::args::{Global, MysqlArgs, TlsMode};
+use super::{
+    args::{Global, MysqlArgs, TlsMode},
+    providers::{self, Named},
+};
 use crate::{
     crypto::{
-        kms::{Kms, KmsError, file::FileKms},
-        signer::{Signer, SignerError, Trust, file::FileSigner},
+        kms::{Kms, KmsError},
+        signer::{Signer, Trust},
     },
     format::RunIdentity,
     jobs::{JobError, keys},
@@ -84,74 +87,94 @@ impl Global {
         }
     }
 
-    /// The path of the local KEK, as given.
+    fn kek_uri(&self) -> Result<&str, JobError> {
+        self.kek.as_deref().ok_or_else(|| missing("--kek", "URI"))
+    }
+
+    /// The path of the KEK, which is to be local.
     pub(super) fn kek_path(&self) -> Result<PathBuf, JobError> {
         let uri = self.kek.as_deref().ok_or_else(|| missing("--kek", "file:/PATH"))?;
-        match file_uri(uri) {
-            Some(path) => Ok(path.to_owned()),
+        match Named::parse(uri) {
+            Some(Named::File(path)) => Ok(path.to_owned()),
+            Some(_) => Err(JobError::Usage {
+                what: format!("{uri} is no local key"),
+                hint: "keys of a service are made there, as docs/key-services.md tells".into(),
+            }),
             None => Err(PipelineError::from(KmsError::Uri(uri.to_owned())).into()),
         }
     }
 
     /// The KEK.
-    pub(super) fn kms(&self) -> Result<Box<dyn Kms>, JobError> {
-        let kms = FileKms::open(&self.kek_path()?).map_err(PipelineError::from)?;
-        Ok(Box::new(kms))
+    pub(super) async fn kms(&self) -> Result<Box<dyn Kms>, JobError> {
+        Ok(providers::kms(self.kek_uri()?).await?)
     }
 
     /// The KEK when one was given.
-    pub(super) fn optional_kms(&self) -> Result<Option<Box<dyn Kms>>, JobError> {
-        self.kek.as_ref().map(|_| self.kms()).transpose()
+    pub(super) async fn optional_kms(&self) -> Result<Option<Box<dyn Kms>>, JobError> {
+        if self.kek.is_some() { self.kms().await.map(Some) } else { Ok(None) }
     }
 
     /// The signer; by default the one beside a local KEK.
-    pub(super) fn signer(&self) -> Result<Box<dyn Signer>, JobError> {
-        let path = match &self.signer {
-            Some(uri) => file_uri(uri)
-                .map(Path::to_owned)
-                .ok_or_else(|| PipelineError::from(SignerError::Uri(uri.clone())))?,
-            None => keys::beside(&self.kek_base()?, "signer"),
+    pub(super) async fn signer(&self) -> Result<Box<dyn Signer>, JobError> {
+        let beside;
+        let uri = match &self.signer {
+            Some(uri) => uri,
+            None => match self.beside_kek("signer")? {
+                Some(path) => {
+                    beside = format!("file:{}", path.display());
+                    &beside
+                }
+                None => {
+                    return Err(missing("--signer", "URI (a KEK in a service has none beside it)"));
+                }
+            },
         };
-        let signer = FileSigner::open(&path).map_err(PipelineError::from)?;
-        Ok(Box::new(signer))
+        Ok(providers::signer(uri).await?)
     }
 
     /// Where the signer lies when none is named.
     pub(super) fn default_signer(&self) -> Option<PathBuf> {
-        Some(keys::beside(&self.kek_base().ok()?, "signer"))
+        self.beside_kek("signer").ok()?
+    }
+
+    /// Where the trust file is to be.
+    pub(super) fn trust_file(&self) -> Result<&Path, JobError> {
+        self.trust.as_deref().ok_or_else(|| missing("--trust", "FILE"))
     }
 
     /// Whom to believe; by default the file beside a local KEK says it.
     pub(super) fn trusted(&self) -> Result<Trust, JobError> {
         let path = match (&self.trust, &self.kek) {
             (Some(path), _) => path.clone(),
-            (None, Some(_)) => keys::beside(&self.kek_base()?, "trust"),
+            (None, Some(_)) => self.beside_kek("trust")?.ok_or_else(|| {
+                missing("--trust", "FILE (a KEK in a service has none beside it)")
+            })?,
             (None, None) => {
                 return Err(missing("--trust", "FILE (or --kek file:/PATH, beside which it lies)"));
             }
         };
         Trust::read(&path).map_err(|e| JobError::Usage {
             what: e.to_string(),
-            hint: "give --trust FILE, made by `backstay keys new`; it never comes from the bucket"
-                .into(),
+            hint:
+                "give --trust FILE, made by `backstay keys new` or `backstay keys trust`; it never \
+                   comes from the bucket"
+                    .into(),
         })
     }
 
-    /// The KEK's path without `.pub`: signer and trust file lie beside the whole key.
-    fn kek_base(&self) -> Result<PathBuf, JobError> {
-        let path = self.kek_path()?;
-        Ok(if path.extension().is_some_and(|e| e == "pub") {
-            path.with_extension("")
-        } else {
-            path
-        })
+    /// A file beside a local KEK; nothing when the KEK is in a service. It is named after the whole
+    /// key, without the `.pub` of its public half.
+    fn beside_kek(&self, suffix: &str) -> Result<Option<PathBuf>, JobError> {
+        let uri = self.kek_uri()?;
+        let path = match Named::parse(uri) {
+            Some(Named::File(path)) => path,
+            Some(_) => return Ok(None),
+            None => return Err(PipelineError::from(KmsError::Uri(uri.to_owned())).into()),
+        };
+        let is_public = path.extension().is_some_and(|e| e == "pub");
+        let base = if is_public { path.with_extension("") } else { path.to_owned() };
+        Ok(Some(keys::beside(&base, suffix)))
     }
-}
-
-fn file_uri(uri: &str) -> Option<&Path> {
-    let path = uri.strip_prefix("file:")?;
-    let path = path.strip_prefix("//").filter(|p| p.starts_with('/')).unwrap_or(path);
-    (!path.is_empty()).then(|| Path::new(path))
 }
 
 impl MysqlArgs {

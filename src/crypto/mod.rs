@@ -2,17 +2,21 @@
 //!
 //! Nothing here knows what a record looks like or where it is stored.
 
+pub mod aws;
 mod dek;
 mod error;
 pub mod keyfile;
 pub mod kms;
 mod seal;
+mod service;
 mod sign;
 pub mod signer;
+pub mod vault;
 
 pub use dek::{Dek, ObjectKeys};
 pub use error::CryptoError;
 pub use seal::{ChunkOpener, ChunkSealer, IndexCipher};
+pub use service::{Fault, Patience, ServiceError};
 pub use sign::{PUBLIC_KEY_BYTES, RunKey, SIGNATURE_BYTES, verify};
 
 /// Fills an array with random bytes of the operating system.

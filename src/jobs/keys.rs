@@ -7,7 +7,7 @@ use crate::{
     crypto::{
         keyfile::{KeyFile, KeyFileError},
         kms::{KmsError, file::FileKms},
-        signer::{SignerError, Trust, file::FileSigner},
+        signer::{Signer, SignerError, Trust, file::FileSigner},
     },
     pipeline::PipelineError,
 };
@@ -75,6 +75,28 @@ pub fn new(path: &Path, symmetric: bool) -> Result<NewKeys, JobError> {
         .write_new(&made.trust)
         .map_err(|e| JobError::usage(e.to_string(), "the folder must exist and be writable"))?;
     Ok(NewKeys { kek_id: KeyFile::read(path).map_err(file)?.id, ..made })
+}
+
+/// A trust file that was made.
+#[derive(Debug, serde::Serialize)]
+pub struct NewTrust {
+    /// Version of this object.
+    pub version: u32,
+    /// The file.
+    pub trust: PathBuf,
+    /// The signer that it believes.
+    pub signer: String,
+}
+
+/// Makes a trust file that believes a signer, and it alone; an existing one is never touched.
+///
+/// # Errors
+/// When the file exists, or the folder does not.
+pub fn trust(path: &Path, signer: &dyn Signer) -> Result<NewTrust, JobError> {
+    Trust::of(signer.id(), signer.public_key()).write_new(path).map_err(|e| {
+        JobError::usage(e.to_string(), "choose a path where nothing is, in a folder that exists")
+    })?;
+    Ok(NewTrust { version: 1, trust: path.to_owned(), signer: signer.id().to_owned() })
 }
 
 #[cfg(test)]

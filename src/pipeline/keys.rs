@@ -51,7 +51,7 @@ impl Repository {
                 .unwrap_or_else(|| PipelineError::integrity(folder, "the DEK has no key record")));
         };
         let context = KeyContext { cluster: record.cluster_uuid, dek, purpose: purpose(role) };
-        let Some(wrapped) = record.wraps.iter().find(|wrap| wrap.kek == kms.name()) else {
+        let Some(wrapped) = record.wraps.iter().find(|wrap| kms.made(wrap)) else {
             let found =
                 record.wraps.iter().map(|wrap| wrap.kek.as_str()).collect::<Vec<_>>().join(", ");
             return Err(KmsError::OtherKek { kek: kms.name().to_owned(), found }.into());

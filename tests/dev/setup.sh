@@ -75,7 +75,7 @@ venv() {
   local name
   name=venv-$(sha256sum "$PROJECT/tests/dev/requirements.txt" | cut -c1-16)
   has "$name" && return
-  say 'python packages: the independent decoder, the check of manifests'
+  say 'python packages: the independent decoder, the check of manifests, a stand-in for AWS KMS'
   rm -rf -- "$TOOLS/venv"
   python3 -m venv "$TOOLS/venv"
   twice "$TOOLS/venv/bin/pip" install -q --disable-pip-version-check \

@@ -13,7 +13,7 @@ use crate::{
         BackupSummary, JobError, Position,
         archive::Archived,
         backup::BackupResult,
-        keys::NewKeys,
+        keys::{NewKeys, NewTrust},
         restore::{Neighbour, Planned, RestoreResult, State},
         show::Shown,
         verify::Verified,
@@ -404,5 +404,11 @@ impl Text for NewKeys {
         let _ = writeln!(out, "signer  {}  signs what a run writes", self.signer.display());
         let _ = writeln!(out, "trust   {}  whom readers believe", self.trust.display());
         out
+    }
+}
+
+impl Text for NewTrust {
+    fn text(&self) -> String {
+        format!("trust   {}  believes signer {}\n", self.trust.display(), self.signer)
     }
 }

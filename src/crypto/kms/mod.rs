@@ -4,11 +4,13 @@
 //! [`Kms::generate`] or [`Kms::wrap`] alone, so an identity without the right to unwrap
 //! can do every backup.
 
+pub mod aws;
 pub mod file;
+pub mod vault;
 
 use async_trait::async_trait;
 
-use super::{CryptoError, Dek, keyfile::KeyFileError};
+use super::{CryptoError, Dek, keyfile::KeyFileError, service::ServiceError};
 use crate::model::{ClusterUuid, DekId, WrappedDek};
 
 /// What a wrapped key is bound to: a wrap made for one context does not open in another.
@@ -51,7 +53,7 @@ pub enum KmsError {
     #[error("{0}")]
     KeyFile(#[from] KeyFileError),
     /// The URI names no provider.
-    #[error("`{0}` is not a KEK: write `file:/path`")]
+    #[error("`{0}` is not a KEK: write `file:/path`, `vault:MOUNT/KEY` or `aws-kms:ARN`")]
     Uri(String),
     /// This identity may wrap and not unwrap.
     #[error("KEK {kek} cannot unwrap: {why}")]
@@ -77,14 +79,9 @@ pub enum KmsError {
         /// The KEK.
         kek: String,
     },
-    /// Not reachable, or not now: trying again may help.
-    #[error("KEK {kek} cannot be reached: {why}")]
-    Unavailable {
-        /// The KEK.
-        kek: String,
-        /// Why.
-        why: String,
-    },
+    /// The key service did not do it; its fault says whether asking again may help.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// A primitive failed.
     #[error(transparent)]
     Crypto(#[from] CryptoError),
@@ -95,6 +92,11 @@ pub enum KmsError {
 pub trait Kms: Send + Sync + std::fmt::Debug {
     /// The KEK's name, as it stands in key records; never a local path, never a secret.
     fn name(&self) -> &str;
+
+    /// Whether this KEK is the one that made a wrap, by its name.
+    fn made(&self, wrapped: &WrappedDek) -> bool {
+        wrapped.kek == self.name()
+    }
 
     /// A fresh DEK and its wrap. Providers that can do both in one call override this.
     async fn generate(&self, context: &KeyContext) -> Result<(Dek, WrappedDek), KmsError> {

@@ -1,13 +1,17 @@
 //! The signer port: who vouches for a run's public key. A right apart from every KEK's.
 
+pub mod aws;
 pub mod file;
 mod trust;
+pub mod vault;
 
 use async_trait::async_trait;
 
 pub use trust::{Trust, TrustError};
 
-use super::{CryptoError, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, keyfile::KeyFileError};
+use super::{
+    CryptoError, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, keyfile::KeyFileError, service::ServiceError,
+};
 
 /// A failed call to a signer.
 #[derive(Debug, thiserror::Error)]
@@ -17,16 +21,11 @@ pub enum SignerError {
     #[error("{0}")]
     KeyFile(#[from] KeyFileError),
     /// The URI names no signer.
-    #[error("`{0}` is not a signer: write `file:/path`")]
+    #[error("`{0}` is not a signer: write `file:/path`, `vault:MOUNT/KEY` or `aws-kms:ARN`")]
     Uri(String),
-    /// Not reachable, or not now.
-    #[error("signer {signer} cannot be reached: {why}")]
-    Unavailable {
-        /// The signer.
-        signer: String,
-        /// Why.
-        why: String,
-    },
+    /// The key service did not do it; its fault says whether asking again may help.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// A primitive failed.
     #[error(transparent)]
     Crypto(#[from] CryptoError),

@@ -150,6 +150,15 @@ pub(super) fn round_trip(kek: &str, dek: &Dek, unwrapped: Result<Dek, KmsError>)
     }
 }
 
+/// A KEK whose wraps open in any context.
+pub(super) fn unbound(kek: &str) -> Check {
+    Check::fail(
+        "kek",
+        format!("{kek} unwraps a key in a context for which it was not wrapped"),
+        "do not use this KEK: is its service too old for associated data?",
+    )
+}
+
 /// Whether the trust file believes the signer.
 pub(super) fn signer(id: &str, believed: bool) -> Check {
     if believed {

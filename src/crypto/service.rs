@@ -1,0 +1,163 @@
+//! Key services over a network: why one did not do what it was asked, and when to ask again.
+
+use std::time::Duration;
+
+use super::random;
+
+/// What a service's refusal means for the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// How we are set up: an address, a file, credentials that are not there.
+    Settings,
+    /// The service knows us, or not, and says no.
+    Denied,
+    /// There is no such key, or no such version of it.
+    NotFound,
+    /// The key, or the version of it that is needed, is switched off.
+    Disabled,
+    /// The key is about to be destroyed.
+    PendingDeletion,
+    /// The key cannot do this: it is of another kind.
+    WrongKind,
+    /// Another key made this wrap.
+    OtherKey,
+    /// Too many requests, of ours or of others.
+    Throttled,
+    /// Nobody answered.
+    Unreachable,
+    /// The service failed.
+    Broken,
+    /// An answer that makes no sense.
+    Unexpected,
+}
+
+impl Fault {
+    /// Whether the same request may well succeed a moment later.
+    #[must_use]
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Throttled | Self::Unreachable | Self::Broken)
+    }
+
+    fn told(self) -> &'static str {
+        match self {
+            Self::Settings => "it cannot be asked",
+            Self::Denied => "the service denies it",
+            Self::NotFound => "there is no such key",
+            Self::Disabled => "the key is disabled",
+            Self::PendingDeletion => "the key is pending deletion",
+            Self::WrongKind => "it is a key of the wrong kind",
+            Self::OtherKey => "another key wrapped this",
+            Self::Throttled => "the service is throttling requests",
+            Self::Unreachable => "the service cannot be reached",
+            Self::Broken => "the service failed",
+            Self::Unexpected => "the answer makes no sense",
+        }
+    }
+}
+
+/// A key service that did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{operation} with {key}: {}: {why}; {hint}", fault.told())]
+pub struct ServiceError {
+    /// What it means.
+    pub fault: Fault,
+    /// What was asked for.
+    pub operation: &'static str,
+    /// The key, as the caller named it.
+    pub key: String,
+    /// What the service said, or what stood in the way.
+    pub why: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// How long to go on with a service that does not answer, or says "later".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// How often the same is asked, at the most.
+    pub attempts: u32,
+    /// The longest first pause; each further one may be twice as long.
+    pub pause: Duration,
+    /// How long to wait for a connection.
+    pub connect: Duration,
+    /// How long to wait for one answer.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            attempts: 6,
+            pause: Duration::from_millis(500),
+            connect: Duration::from_secs(5),
+            answer: Duration::from_secs(20),
+        }
+    }
+}
+
+/// No pause is longer.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+impl Patience {
+    /// Waits before attempt number `next`, counted from 2, for a random part of a doubling time,
+    /// so that many who were turned away do not come back together.
+    pub(super) async fn wait(&self, next: u32) {
+        let longest = self.pause.saturating_mul(1 << (next - 2).min(16)).min(LONGEST_PAUSE);
+        // Without random bytes the whole pause will do.
+        let part = random::<2>().map_or(u32::from(u16::MAX), |b| u32::from(u16::from_le_bytes(b)));
+        tokio::time::sleep(longest / 2 + (longest / 2) * part / u32::from(u16::MAX)).await;
+    }
+}
+
+/// What a server wrote, fit for one line of a message.
+pub(super) fn plain(said: &str) -> String {
+    let clean: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut words = clean.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = words.char_indices().nth(300) {
+        words.truncate(end);
+        words.push('…');
+    }
+    words
+}
+
+/// An error with its causes: libraries hide the interesting one.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut told = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_told = cause.to_string();
+        if !told.contains(&cause_told) {
+            told = format!("{told}: {cause_told}");
+        }
+        next = cause.source();
+    }
+    plain(&told)
+}
+
+/// Whether a host is this machine: only there may keys travel in the clear.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for host in ["localhost", "127.0.0.1", "127.8.9.1", "[::1]", "::1"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["vault", "127.0.0.1.example.com", "localhost.example.com", "10.0.0.1", ""] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_is_one_short_line() {
+        assert_eq!(plain("a\r\n\u{1b}[31m b"), "a [31m b");
+        assert_eq!(plain(&"é".repeat(400)).chars().count(), 301);
+    }
+}

@@ -1,0 +1,28 @@
+//! Keys in services: Vault's transit and AWS KMS, as KEKs and as signers. What they do, what they
+//! refuse, and whole backups with them.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+#[path = "../support/aws_kms.rs"]
+mod aws_kms;
+#[path = "../end_to_end/children.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod children;
+#[path = "../end_to_end/home.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod home;
+#[path = "../support/mariadb.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod mariadb;
+#[path = "../support/minio.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod minio;
+#[path = "../support/tools.rs"]
+mod tools;
+#[path = "../support/transit.rs"]
+mod transit;
+
+mod aws;
+mod stage;
+mod vault;
+mod vault_cycle;
+mod vault_login;
