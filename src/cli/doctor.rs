@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    args::{Engine, Global, MysqlArgs},
+    args::{AlsoArgs, Engine, Global, MysqlArgs},
     output::Text,
 };
 use crate::jobs::{
@@ -35,6 +35,8 @@ pub(super) struct DoctorArgs {
     /// The folder that a restore would fill; its free space is checked
     #[arg(long, env = "BACKSTAY_DATADIR", value_name = "FOLDER")]
     datadir: Option<PathBuf>,
+    #[command(flatten)]
+    also: AlsoArgs,
 }
 
 /// An array in JSON, a line a check in text.
@@ -95,6 +97,9 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Checks {
             None => Part::Missing("--cluster"),
         },
         kms: part(has_kek, "--kek", || global.kms()),
+        also: part(has_kek && !args.also.also_kek.is_empty(), "--also-kek", || {
+            args.also.beside(&*global.kms()?)
+        }),
         signer: part(has_signer, "--signer", || global.signer()),
         trust: part(has_kek || global.trust.is_some(), "--trust", || global.trusted()),
         scratch: args.scratch.clone(),

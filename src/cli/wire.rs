@@ -8,7 +8,7 @@ use std::{
 
 use secrecy::SecretString;
 
-use super::args::{Global, MysqlArgs, TlsMode};
+use super::args::{AlsoArgs, Global, MysqlArgs, TlsMode};
 use crate::{
     crypto::{
         kms::{Kms, KmsError, file::FileKms},
@@ -95,8 +95,7 @@ impl Global {
 
     /// The KEK.
     pub(super) fn kms(&self) -> Result<Box<dyn Kms>, JobError> {
-        let kms = FileKms::open(&self.kek_path()?).map_err(PipelineError::from)?;
-        Ok(Box::new(kms))
+        kek_at(self.kek.as_deref().ok_or_else(|| missing("--kek", "file:/PATH"))?)
     }
 
     /// The KEK when one was given.
@@ -145,6 +144,37 @@ impl Global {
         } else {
             path
         })
+    }
+}
+
+/// The KEK that a URI names.
+pub(super) fn kek_at(uri: &str) -> Result<Box<dyn Kms>, JobError> {
+    let path = file_uri(uri).ok_or_else(|| PipelineError::from(KmsError::Uri(uri.to_owned())))?;
+    let kms = FileKms::open(path).map_err(PipelineError::from)?;
+    Ok(Box::new(kms))
+}
+
+impl AlsoArgs {
+    /// The KEKs that shall open, too, what this one opens.
+    pub(super) fn beside(&self, kms: &dyn Kms) -> Result<Vec<Box<dyn Kms>>, JobError> {
+        let mut names = vec![kms.name().to_owned()];
+        let mut also = Vec::new();
+        for uri in self.also_kek.iter().filter(|uri| !uri.is_empty()) {
+            let kek = kek_at(uri)?;
+            if names.iter().any(|name| name == kek.name()) {
+                return Err(JobError::Usage {
+                    what: format!(
+                        "--also-kek {uri} is a KEK that was named before: {}",
+                        kek.name()
+                    ),
+                    hint: "a second way in needs a key of its own: `backstay keys new --kek-only`"
+                        .into(),
+                });
+            }
+            names.push(kek.name().to_owned());
+            also.push(kek);
+        }
+        Ok(also)
     }
 }
 
