@@ -132,7 +132,7 @@ impl Server {
     pub async fn unlogged(&mut self) -> Result<GtidState, MysqlError> {
         let applied = match self.flavor() {
             Flavor::Mysql => return self.state("gtid_purged").await,
-            Flavor::Mariadb => self.state("gtid_slave_pos").await?,
+            Flavor::Mariadb => self.applied().await?,
         };
         // What is applied is written before it is counted, so it is asked for first.
         let written = self.state("gtid_binlog_state").await?;
@@ -145,6 +145,14 @@ impl Server {
             }
         }
         Ok(unlogged)
+    }
+
+    /// What a server of `MariaDB` was given by a replication or a restore: `gtid_slave_pos`.
+    ///
+    /// # Errors
+    /// When the server does not answer, or its answer is not understood.
+    pub async fn applied(&mut self) -> Result<GtidState, MysqlError> {
+        self.state("gtid_slave_pos").await
     }
 
     /// A setting that holds transactions. `SHOW VARIABLES` would cut a long one.

@@ -13,6 +13,7 @@ mod executed;
 mod facts;
 mod grants;
 mod info;
+mod open_xa;
 mod option_file;
 mod options;
 pub mod replication;

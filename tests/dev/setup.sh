@@ -32,7 +32,7 @@ packages() {
       wanted+=(python3 python3-venv)
     command -v npm >/dev/null || wanted+=(nodejs npm)
   fi
-  [ "$WANTED" != bench ] || wanted+=(age rclone zstd sysbench)
+  [ "$WANTED" != bench ] || wanted+=(age rclone zstd sysbench mariadb-client)
   read_installed_packages
   mapfile -t missing < <(missing_packages "${wanted[@]}")
   [ ${#missing[@]} -gt 0 ] || return 0

@@ -51,6 +51,7 @@ mod tools;
 #[path = "../archive/turns.rs"]
 mod turns;
 
+mod bases;
 mod failovers;
 mod forks;
 mod found;

@@ -140,12 +140,30 @@ async fn bag(flavor: Flavor, format: &str, extra: &[&str]) {
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     conn.query_drop("SET GLOBAL event_scheduler = OFF").await.unwrap();
     conn.disconnect().await.unwrap();
+    // Prepared, and nobody says what shall become of it.
+    let mut conn = node.conn().await;
+    for sql in [
+        "XA START 'open', 'branch'",
+        "INSERT INTO bag.sums VALUES (2, 2)",
+        "XA END 'open', 'branch'",
+        "XA PREPARE 'open', 'branch'",
+    ] {
+        conn.query_drop(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+    conn.disconnect().await.unwrap();
     let (sums, things) = (load::checksums(&node.socket).await, belongings(&node.socket).await);
     Archiver::finish(&home, node.port, &[]);
     let datadir = home.path("new");
     let done = restore(&home, &datadir, &[]).expect(0).json();
     assert_eq!(done["status"], "proven", "{done:#}");
+    let open = done["proof"]["open_xa"].as_array().unwrap();
+    assert_eq!(open.len(), 1, "{done:#}");
     let server = Served::over(flavor, &datadir);
     assert_eq!(load::checksums(&server.socket).await, sums, "{done:#}");
+    let mut conn = load::connect(&server.socket).await;
+    conn.query_drop(format!("XA COMMIT {}", open[0].as_str().unwrap())).await.unwrap();
+    let n: Option<u32> = conn.query_first("SELECT n FROM bag.sums WHERE id = 2").await.unwrap();
+    assert_eq!(n, Some(2));
+    conn.disconnect().await.unwrap();
     assert_eq!(belongings(&server.socket).await, things);
 }

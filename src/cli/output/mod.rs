@@ -160,6 +160,10 @@ impl Planned {
             "  begin with  backup {}, finished {}",
             self.backup_id, self.backup_finished_at
         );
+        for id in &self.passed_over {
+            let _ =
+                writeln!(out, "  DAMAGED     backup {id} is passed over; run `backstay verify`");
+        }
         if self.pieces > 0 {
             let _ = writeln!(
                 out,
@@ -194,6 +198,12 @@ impl Text for RestoreResult {
         let mut out = String::new();
         let _ =
             writeln!(out, "Backup {} is restored in {}.", self.backup_id, self.datadir.display());
+        for id in &self.plan.passed_over {
+            let _ = writeln!(
+                out,
+                "  DAMAGED   backup {id} was passed over; run `backstay verify {id}`"
+            );
+        }
         if let Some(replay) = &self.replay {
             let _ = writeln!(out, "  target    {}", self.target);
             let _ = writeln!(
@@ -203,6 +213,9 @@ impl Text for RestoreResult {
                 ByteSize(replay.bytes),
                 replay.seconds
             );
+            for skip in &self.plan.skip {
+                let _ = writeln!(out, "  left out  {skip}");
+            }
             if let Some(last) = &self.plan.last {
                 let _ = writeln!(out, "  last      {}, committed {}", last.gtid, last.committed_at);
             }
@@ -238,6 +251,13 @@ impl Text for RestoreResult {
                     ),
                 };
             }
+        }
+        let open = self.proof.iter().flat_map(|proof| &proof.open_xa);
+        for xid in open {
+            let _ = writeln!(
+                out,
+                "  OPEN XA   {xid}: prepared, and holds its locks until XA COMMIT or XA ROLLBACK"
+            );
         }
         out.push_str("Then:\n");
         let servers: Vec<_> = self.to_rebuild.iter().map(ToString::to_string).collect();

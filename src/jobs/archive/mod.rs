@@ -24,7 +24,7 @@ use super::{JobError, Position};
 use crate::{
     crypto::{self, kms::Kms, signer::Signer},
     format::{Branch, EpochEntry, EpochReason, ForkEntry, GapEntry, Role, RunIdentity},
-    model::{HistoryId, Timestamp},
+    model::{Flavor, HistoryId, Timestamp},
     mysql::{ConnectOptions, Server},
     pipeline::{
         PipelineError, Progress, Repository, Run, RunRequest,
@@ -156,6 +156,13 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             Start::Refuse(_) => {
                 let (file, at) =
                     source::branch(&request.repository, &request.connect, &seen).await?;
+                // A restored MariaDB says what it was restored to, and has no file with that.
+                let at = match seen.server.flavor {
+                    Flavor::Mariadb if at.is_empty() => {
+                        server.applied().await?.shared_with(&log.frontier)
+                    }
+                    _ => at,
+                };
                 // Where nothing is in common, nothing is missing either.
                 let gap = plan::gap_before(&log, &seen, Some(&file), &at);
                 let gap = gap.filter(|_| !at.is_empty());

@@ -49,8 +49,14 @@ pub(super) async fn complete(end: &End, stream: &WholeStream) -> Result<ServerFa
     let mut server = Server::connect(connect).await?;
     // The engine's recorded set can lag its recorded position: derive it from the position.
     let exact = server.exact_set_at(&recorded.position).await?;
-    server.close().await;
     facts.gtid_set = exact.gtid_set.or(recorded.gtid_set);
+    let named = facts.gtid_set.as_ref().is_some_and(|set| !set.is_empty());
+    if facts.flavor == Flavor::Mariadb && !named {
+        // It has written nothing; what it was given by a restore stands elsewhere.
+        let given = server.unlogged().await?.position();
+        facts.gtid_set = Some(given).filter(|set| !set.is_empty()).or(facts.gtid_set);
+    }
+    server.close().await;
     facts.gtid_exact = true;
     facts.innodb_position = exact.innodb_position;
     facts.innodb_at_least = exact.innodb_at_least;

@@ -1,6 +1,7 @@
 //! `restore`: a base backup becomes a data directory, archived transactions are replayed over it, and a
 //! server proves it.
 
+mod base;
 mod extract;
 mod place;
 mod plan;
@@ -11,6 +12,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Instant};
 
 use serde::Serialize;
 
+use base::Based;
 pub use extract::Chosen;
 use place::{Owner, Place};
 pub(super) use place::{check_space, free_bytes, needed_bytes};
@@ -19,21 +21,15 @@ use plan::{Plan, Wanted};
 pub use proof::{Proof, State};
 pub use replay::Replayed;
 
-use super::{JobError, backup, temp_server::Program, window};
+use super::{JobError, temp_server::Program, window};
 use crate::{
     crypto::kms::Kms,
-    format::Manifest,
-    model::{BackupId, EngineKind, Gtid, GtidState, ServerFacts, ServerName},
-    mysql::engines,
+    model::{BackupId, Gtid, GtidState, ServerFacts, ServerName},
     pipeline::{
-        PipelineError, Progress, Repository,
+        Progress, Repository,
         log::{Archive, Line, Lines, read_archive},
     },
-    process::{Child, CleanExit, Input, Output},
 };
-
-/// Memory for the engine's prepare step, in bytes.
-const PREPARE_MEMORY: u64 = 128 << 20;
 
 /// What to restore, and where to.
 #[derive(Debug)]
@@ -118,64 +114,12 @@ pub async fn run(mut request: Request) -> Result<RestoreResult, JobError> {
         .map_err(JobError::io("make absolute", &request.datadir))?;
     let archive = archive(&request).await?;
     let lines = window::lines(&request.repository, &archive)?;
-    let plan = make_plan(&request, &lines).await?;
-    let replays = !plan.coverage.pieces.is_empty();
-    if replays && !request.start {
-        return Err(JobError::usage(
-            format!("{} needs a server to replay the binary logs", plan.target),
-            "leave out --no-start, or name a --backup alone",
-        ));
-    }
-    let chosen = Chosen::of(&request.repository, &*request.kms, plan.manifest.clone()).await?;
-    let manifest = &chosen.manifest;
-    let owner = Owner::find(request.owner.as_deref())?;
-    let facts = facts(manifest)?;
-    let program = if request.start {
-        let without = "give its path by --server, or --no-start, and nothing will be proven";
-        let given = request.server.as_deref();
-        Some(Program::find(given, facts.flavor, &facts.version, without).await?)
-    } else {
-        None
-    };
-    let engine = match manifest.engine.kind {
-        EngineKind::Clone => None,
-        kind => Some(backup::find_engine(kind).await?),
-    };
-    let replay_bytes = plan.bytes();
-    // The rows of a log take about as much room in tables as in the log.
-    let more = replay_bytes.saturating_add(replay::relay_bytes(replay_bytes));
-    let place = Place::claim(&request.datadir, manifest, more)?;
-    tracing::info!(
-        backup_id = %manifest.backup_id,
-        target = %plan.target,
-        replay_bytes,
-        datadir = %request.datadir.display(),
-        "restore begins"
-    );
-    let mut phases = Phases::default();
-    let begun = Instant::now();
-    extract::run(&request, &chosen, &place).await?;
-    phases.extract_seconds = seconds_since(begun);
-    let mut prepared = None;
-    if let Some(engine) = engine {
-        let begun = Instant::now();
-        prepare(&engine, &place, &request.progress).await?;
-        phases.prepare_seconds = seconds_since(begun);
-        prepared = proof::prepared_position(place.stage())?;
-    }
-    place.move_in()?;
-    owner.give(&request.datadir)?;
-    let begun = Instant::now();
-    let mut proof = match &program {
-        Some(program) => {
-            Some(proof::run(program, &request, manifest, facts, prepared, &owner).await?)
-        }
-        None => None,
-    };
-    phases.start_seconds = proof.as_ref().map_or(0.0, |_| seconds_since(begun));
+    let (plan, based) = base(&request, &lines).await?;
+    let Based { manifest, program, place, owner, mut proof, mut phases } = based;
+    let facts = base::facts(&manifest)?;
     let mut replayed = None;
     let mut gtid_set = facts.gtid_set.clone();
-    if let (Some(program), true) = (&program, replays) {
+    if let (Some(program), false) = (&program, plan.coverage.pieces.is_empty()) {
         let (done, result) = replay(&request, program, &place, &plan, facts, &owner).await?;
         // When nothing came before the end, the base is the point, and is proven.
         if done.batches > 0 {
@@ -206,6 +150,32 @@ pub async fn run(mut request: Request) -> Result<RestoreResult, JobError> {
     })
 }
 
+/// Restores a base from which the target can be reached. Where one is damaged an older one leads
+/// to the same point, unless nothing is archived: then it would be another point.
+async fn base<'l>(request: &Request, lines: &Lines<'l>) -> Result<(Plan<'l>, Based), JobError> {
+    let mut without = BTreeSet::new();
+    let mut damage = None;
+    loop {
+        let plan = match make_plan(request, lines, &without).await {
+            Ok(plan) => plan,
+            Err(error) => return Err(damage.unwrap_or(error)),
+        };
+        let begun = base::restore(request, &plan).await;
+        match begun {
+            Ok(based) => return Ok((plan, based)),
+            Err(error)
+                if base::is_damage(&error) && request.backup.is_none() && !lines.is_empty() =>
+            {
+                let id = plan.manifest.backup_id.clone();
+                tracing::error!(backup_id = %id, %error, "this backup is damaged; an older one is tried");
+                without.insert(id);
+                damage.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Says what a restore would do, and touches nothing.
 ///
 /// # Errors
@@ -213,7 +183,7 @@ pub async fn run(mut request: Request) -> Result<RestoreResult, JobError> {
 pub async fn planned(request: &Request) -> Result<Planned, JobError> {
     let archive = archive(request).await?;
     let lines = window::lines(&request.repository, &archive)?;
-    Ok(make_plan(request, &lines).await?.told())
+    Ok(make_plan(request, &lines, &BTreeSet::new()).await?.told())
 }
 
 async fn archive(request: &Request) -> Result<Archive, JobError> {
@@ -224,12 +194,17 @@ async fn archive(request: &Request) -> Result<Archive, JobError> {
     Ok(read_archive(&request.repository).await?)
 }
 
-async fn make_plan<'l>(request: &Request, lines: &Lines<'l>) -> Result<Plan<'l>, JobError> {
+async fn make_plan<'l>(
+    request: &Request,
+    lines: &Lines<'l>,
+    without: &BTreeSet<BackupId>,
+) -> Result<Plan<'l>, JobError> {
     let wanted = Wanted {
         target: request.target.clone(),
         line: request.line,
         backup: request.backup.as_ref(),
         skip: &request.skip,
+        without,
     };
     Plan::make(&request.repository, &*request.kms, lines, &wanted, &request.progress).await
 }
@@ -255,50 +230,4 @@ async fn replay(
     };
     let (repository, kms) = (&request.repository, &*request.kms);
     replay::run(repository, kms, plan, facts.flavor, &mut applier, &request.progress).await
-}
-
-fn facts(manifest: &Manifest) -> Result<&ServerFacts, JobError> {
-    manifest.server.as_ref().ok_or_else(|| {
-        JobError::integrity(
-            "the manifest does not say which server it is from",
-            "restore another backup",
-        )
-    })
-}
-
-/// Makes an extracted backup a data directory.
-async fn prepare(
-    engine: &engines::Engine,
-    place: &Place,
-    progress: &Progress,
-) -> Result<(), JobError> {
-    let line = engines::prepare_command(engine, place.stage(), PREPARE_MEMORY, false, None);
-    let exit =
-        interruptible(Child::spawn("prepare", &line, Input::Null, Output::Null)?, progress).await?;
-    if engines::said_completed(exit.tail()) {
-        return Ok(());
-    }
-    Err(JobError::source(
-        format!(
-            "{} --prepare did not say `completed OK!`:\n  {}",
-            engine.kind,
-            exit.tail().join("\n  ")
-        ),
-        "the result cannot be used; restore another backup",
-    ))
-}
-
-/// Waits for a child, and ends it when we are told to stop.
-async fn interruptible(child: Child, progress: &Progress) -> Result<CleanExit, JobError> {
-    let killer = child.killer();
-    let waiting = child.wait();
-    tokio::pin!(waiting);
-    tokio::select! {
-        exit = &mut waiting => Ok(exit?),
-        () = progress.stopped() => {
-            killer.terminate();
-            let _ = waiting.await;
-            Err(PipelineError::Stopped.into())
-        }
-    }
 }

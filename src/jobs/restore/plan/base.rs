@@ -16,6 +16,8 @@ use crate::{
 pub(in crate::jobs::restore) struct Chosen<'a> {
     pub(in crate::jobs::restore) manifest: Manifest,
     pub(in crate::jobs::restore) coverage: Coverage<'a>,
+    /// Newer ones that are damaged.
+    pub(in crate::jobs::restore) passed_over: Vec<BackupId>,
 }
 
 /// Why a base does not serve.
@@ -36,41 +38,47 @@ pub(in crate::jobs::restore) async fn find<'a>(
     if !lines.has(*line) {
         return Err(unknown(*line));
     }
-    if let (Some(_), _) | (None, Target::Backup) = (id, target) {
+    // Without a log an older backup is an older point, and is never taken for the newest in silence.
+    if id.is_some() || *target == Target::Backup || lines.is_empty() {
         let manifest = choose(repository, *id).await?.record;
         let coverage = lines.along(&Base::from(&manifest), *line);
         return match unfit(&manifest, &coverage, wanted, lines) {
-            None => Ok(Chosen { manifest, coverage }),
+            None => Ok(Chosen { manifest, coverage, passed_over: Vec::new() }),
             Some(unfit) => Err(refused(target, &[unfit])),
         };
     }
     let (records, ..) = verify_chain(repository, None).await?;
     let mut unfits = Vec::new();
-    let mut damaged = false;
+    let mut passed_over = Vec::new();
     for (id, found) in repository.backups().await? {
+        if wanted.without.contains(&id) {
+            passed_over.push(id);
+            continue;
+        }
         let manifest = match &found {
             Ok(found) => match contradiction(&records, &id, Some(found)) {
                 None => found.record.clone(),
                 Some(why) => {
-                    damaged = true;
+                    passed_over.push(id.clone());
                     tracing::warn!(backup_id = %id, why, "a damaged backup is passed over");
                     continue;
                 }
             },
             Err(error) => {
-                damaged = true;
+                passed_over.push(id.clone());
                 tracing::warn!(backup_id = %id, %error, "a damaged backup is passed over");
                 continue;
             }
         };
         let coverage = lines.along(&Base::from(&manifest), *line);
         match unfit(&manifest, &coverage, wanted, lines) {
-            None => return Ok(Chosen { manifest, coverage }),
+            None => return Ok(Chosen { manifest, coverage, passed_over }),
             Some(unfit) => unfits.push(unfit),
         }
     }
     if unfits.is_empty() {
-        let what = if damaged { "no backup that is whole" } else { "no complete backup" };
+        let what =
+            if !passed_over.is_empty() { "no backup that is whole" } else { "no complete backup" };
         return Err(JobError::target(
             format!("{} has {what}", repository.url()),
             "check --repo and --cluster, or take a backup first",

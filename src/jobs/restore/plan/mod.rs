@@ -32,6 +32,8 @@ pub(super) struct Wanted<'a> {
     pub(super) line: Line,
     pub(super) backup: Option<&'a BackupId>,
     pub(super) skip: &'a [Gtid],
+    /// Backups that have turned out to be damaged.
+    pub(super) without: &'a BTreeSet<BackupId>,
 }
 
 /// What a restore will do.
@@ -49,6 +51,8 @@ pub(super) struct Plan<'a> {
     next: Option<Neighbour>,
     /// Whether later ones bear stamps from before the instant that was asked for.
     stamps_go_back: bool,
+    /// Newer backups that are damaged.
+    passed_over: Vec<BackupId>,
 }
 
 /// A transaction beside the point where a restore ends.
@@ -94,6 +98,8 @@ pub struct Planned {
     /// Whether transactions behind it bear commit stamps from before the time that was asked for:
     /// they are not in the result, since the order is that of the binary log.
     pub stamps_go_back: bool,
+    /// Newer backups that are damaged; the base leads to the same point.
+    pub passed_over: Vec<BackupId>,
 }
 
 impl Plan<'_> {
@@ -128,6 +134,7 @@ impl Plan<'_> {
             last: self.last.clone(),
             next: self.next.clone(),
             stamps_go_back: self.stamps_go_back,
+            passed_over: self.passed_over.clone(),
         }
     }
 
@@ -139,7 +146,7 @@ impl Plan<'_> {
         request: &Wanted<'_>,
         progress: &Arc<Progress>,
     ) -> Result<Plan<'l>, JobError> {
-        let base::Chosen { manifest, mut coverage } =
+        let base::Chosen { manifest, mut coverage, passed_over } =
             base::find(repository, lines, request).await?;
         if request.target == Target::Backup {
             coverage.pieces.clear();
@@ -157,6 +164,7 @@ impl Plan<'_> {
             last: None,
             next: None,
             stamps_go_back: false,
+            passed_over,
         };
         let opener = RangeOpener::new(repository, kms, Arc::clone(progress));
         plan.resolve(&opener).await?;

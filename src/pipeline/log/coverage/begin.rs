@@ -1,12 +1,8 @@
 //! Where a base stands in the archive.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
-use super::{
-    Base, Lines,
-    lines::{Held, History},
-    way::Way,
-};
+use super::{Base, Lines, lines::Held, way::Way};
 use crate::model::{Flavor, GtidSet, GtidState};
 
 /// A base whose own place in its server's files is archived.
@@ -34,16 +30,20 @@ pub(super) fn positions(state: &GtidState) -> BTreeMap<u32, (u32, u64)> {
     }
 }
 
-/// Finds the base's own place. A server can have had several files of one name: the newest
+/// Finds the base's own place in these stretches. A server can have had several files of one name: the newest
 /// that was there when the base was taken, and that begins with nothing that the base lacks.
-pub(super) fn find<'a>(lines: &Lines<'a>, history: &History, base: &Base) -> Option<Found<'a>> {
+pub(super) fn find<'a>(
+    lines: &Lines<'a>,
+    stretches: &Range<usize>,
+    base: &Base,
+) -> Option<Found<'a>> {
     let place = base.place.as_ref()?;
     let (file, previous) = lines
         .files
         .iter()
         .enumerate()
         .rev()
-        .filter(|(_, file)| history.stretches.contains(&file.stretch))
+        .filter(|(_, file)| stretches.contains(&file.stretch))
         .filter(|(_, file)| {
             let id = file.id();
             (&id.server, &id.file) == (&place.server, &place.file) && id.created <= base.finished_at

@@ -23,8 +23,8 @@ pub(super) fn walk<'a>(lines: &Lines<'a>, base: &Base) -> Coverage<'a> {
             // It is of the newer one, and cannot be found there.
             break;
         }
-        let found = begin::find(lines, &lines.histories[at], base);
         let all = lines.histories[at].stretches.clone();
+        let found = begin::find(lines, &all, base);
         let coverage = in_history(lines, at, base, found.as_ref(), all);
         if !matches!(coverage.end, End::NotArchived { .. } | End::Inexact) {
             return coverage;
@@ -63,7 +63,8 @@ pub(super) fn along<'a>(lines: &Lines<'a>, base: &Base, line: Line) -> Coverage<
     if !is_newest && !is_within(&lines.stretches[history.stretches.end - 1].line) {
         return nowhere(base, End::NotArchived { missing: None });
     }
-    let found = begin::find(lines, history, base);
+    // The servers of a line can have been read again behind it.
+    let found = begin::find(lines, &(history.stretches.start..ends.end), base);
     in_history(lines, at, base, found.as_ref(), ends)
 }
 

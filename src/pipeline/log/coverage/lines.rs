@@ -4,7 +4,7 @@ use std::{collections::HashMap, ops::Range};
 
 use super::{Broken, Lines};
 use crate::{
-    format::{ForkEntry, GapEntry, LogEntry, LogRange, LogRecord},
+    format::{EpochEntry, ForkEntry, GapEntry, LogEntry, LogRange, LogRecord},
     model::{BinlogName, Flavor, GtidState, HistoryId, ServerName, Timestamp},
     pipeline::log::reader::Archive,
 };
@@ -80,6 +80,8 @@ pub(super) struct History {
     pub(super) record: u64,
     /// When that was written, by the archiver's clock; nothing when that has been forgotten.
     pub(super) began_at: Option<Timestamp>,
+    /// What it had then of the history that it branched off from.
+    pub(super) at: GtidState,
     /// Its stretches, by index.
     pub(super) stretches: Range<usize>,
 }
@@ -113,7 +115,9 @@ fn stretches(archive: &Archive) -> (Vec<History>, Vec<Stretch<'_>>) {
     let first = match notes.peek() {
         Some(LogRecord { number: 1, at, entry: LogEntry::Epoch(epoch), .. }) => {
             notes.next();
-            History { id: epoch.history, record: 1, began_at: Some(*at), stretches: 0..1 }
+            let branch = GtidState::empty(Flavor::Mysql);
+            let began_at = Some(*at);
+            History { id: epoch.history, record: 1, began_at, at: branch, stretches: 0..1 }
         }
         // What stood at the beginning has been forgotten.
         note => {
@@ -123,7 +127,8 @@ fn stretches(archive: &Archive) -> (Vec<History>, Vec<Stretch<'_>>) {
                 }
                 _ => owner.history,
             };
-            History { id, record: 0, began_at: None, stretches: 0..1 }
+            let at = GtidState::empty(Flavor::Mysql);
+            History { id, record: 0, began_at: None, at, stretches: 0..1 }
         }
     };
     let mut stretches = vec![stretch(first.record, None)];
@@ -131,11 +136,12 @@ fn stretches(archive: &Archive) -> (Vec<History>, Vec<Stretch<'_>>) {
     for note in notes {
         let at = stretches.len();
         match (&note.entry, histories.last_mut()) {
-            (LogEntry::Epoch(epoch), _) if epoch.parent.is_some() => {
+            (LogEntry::Epoch(EpochEntry { history, parent: Some(parent), .. }), _) => {
                 histories.push(History {
-                    id: epoch.history,
+                    id: *history,
                     record: note.number,
                     began_at: Some(note.at),
+                    at: parent.at.clone(),
                     stretches: at..at + 1,
                 });
                 stretches.push(stretch(note.number, None));
@@ -236,7 +242,11 @@ fn sum_up(history: &History, stretches: &mut [Stretch<'_>], files: &[File<'_>]) 
                 now.line = last.line.shared_with(&fork.frontier);
             }
         }
+        let first = at == history.stretches.start;
         let mut more = GtidState::empty(Flavor::Mysql);
+        if first && !history.at.is_empty() {
+            more.merge(&history.at);
+        }
         for file in files.iter().filter(|file| file.stretch == at) {
             if let Some(previous) = file.previous() {
                 more.merge(previous);

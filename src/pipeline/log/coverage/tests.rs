@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     format::{
-        CommitSpan, EpochEntry, EpochReason, GapEntry, LogEntry, LogRecord, LogServer, Opening,
-        SegmentSummary,
+        CommitSpan, EpochEntry, EpochReason, ForkEntry, GapEntry, LogEntry, LogRecord, LogServer,
+        Opening, SegmentSummary,
     },
     model::{ClusterUuid, Flavor, RunId, Sha256Digest},
     pipeline::log::{LogState, Owner},
@@ -231,4 +231,42 @@ fn an_empty_log_covers_nothing() {
     let empty = Archive { segments: Vec::new(), notes: Vec::new(), state: LogState::default() };
     let lines = Lines::of(&empty).unwrap();
     assert_eq!(lines.walk(&base("0-1-5")).end, End::NotArchived { missing: None });
+}
+
+#[test]
+fn what_was_left_at_a_fork_is_reached_when_asked_for() {
+    let fork = ForkEntry {
+        left: "id-1".parse().unwrap(),
+        taken: "id-2".parse().unwrap(),
+        forked: "0-1-11…30".into(),
+        transactions: 20,
+        frontier: state("0-1-10"),
+    };
+    let mut taken = opening(range(1, (0, 100), "0-2-11"), "0-1-10");
+    taken.server = "id-2".parse().unwrap();
+    let archive = archive(
+        vec![
+            (2, opening(range(1, (0, 100), "0-1-10"), "")),
+            (3, opening(range(2, (0, 100), "0-1-30"), "0-1-10")),
+            (5, taken),
+            // The first server comes back, and is read from its beginning.
+            (6, opening(range(1, (0, 100), "0-1-10"), "")),
+        ],
+        vec![note(4, LogEntry::Fork(fork))],
+    );
+    let lines = Lines::of(&archive).unwrap();
+    let place = Place {
+        server: "id-1".parse().unwrap(),
+        file: "binlog.000001".parse().unwrap(),
+        offset: 50,
+    };
+    let base = Base { place: Some(place), ..base("0-1-5") };
+    assert_eq!(numbers(&lines.walk(&base)), [2, 5]);
+    let coverage = lines.along(&base, Line::Fork(4));
+    assert_eq!((numbers(&coverage), &coverage.end), (vec![2, 3], &End::Fork { record: 4 }));
+    assert!(Line::Fork(4).ends_with(&coverage.end) && !Line::Newest.ends_with(&coverage.end));
+    assert!(lines.has(Line::Fork(4)) && !lines.has(Line::Fork(2)));
+    let id = HistoryId::from_bytes([3; 16]);
+    assert_eq!(numbers(&lines.along(&base, Line::History(id))), [2, 5]);
+    assert!(!lines.has(Line::History(HistoryId::from_bytes([4; 16]))));
 }
