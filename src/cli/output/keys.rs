@@ -43,7 +43,7 @@ impl Text for Rewrapped {
         let version =
             self.to_version.as_deref().map_or_else(String::new, |v| format!(" version {v}"));
         let headline = match self.status {
-            "complete" => format!("Every DEK is opened by {}{version}.", self.to),
+            "complete" => format!("Every DEK is wrapped by {}{version}.", self.to),
             "stopped" => "STOPPED by a signal: run it again to go on.".into(),
             _ => "INCOMPLETE: put right what is named below, and run it again.".into(),
         };

@@ -81,7 +81,7 @@ pub(super) fn judge(facts: &[DekFacts], now: Timestamp) -> KeyStatus {
             newest.iter().any(|wrap| wrap.kek == kek.kek && wrap.kek_version == kek.kek_version);
         kek.only.sealed.backups.sort();
     }
-    keks.sort_by_key(|kek| (Reverse(kek.newest_wrap), kek.kek.clone()));
+    keks.sort_by_key(|kek| (Reverse((kek.newest_wrap, kek.deks)), kek.kek.clone()));
     KeyStatus {
         version: 1,
         status: "ok",
