@@ -56,7 +56,7 @@ async fn main() -> Outcome<()> {
     let (tails, rounds) = if real { (MONTH, 5) } else { (3_000, 1) };
     let memory = store::open("memory:", &StoreOptions::default()).await?;
     let dir = tempfile::tempdir()?;
-    jobs::keys::new(&dir.path().join("kek"), false)?;
+    jobs::keys::new(&dir.path().join("kek"), jobs::keys::Kind::default())?;
     let trust = || Trust::read(&dir.path().join("kek.trust"));
     let begun = Instant::now();
     let repository = Arc::new(Repository::new(Arc::clone(&memory), "bench".parse()?, trust()?));
@@ -128,6 +128,7 @@ fn at(second: u64) -> Outcome<Timestamp> {
 async fn write(repository: &Arc<Repository>, keys: &Path, tails: u64) -> Outcome<u64> {
     let request = RunRequest {
         kms: &FileKms::open(&keys.join("kek.pub"))?,
+        also: &[],
         signer: &FileSigner::open(&keys.join("kek.signer"))?,
         role: Role::Archive,
         identity: RunIdentity::default(),

@@ -135,6 +135,7 @@ fn results_are_frozen() {
         ("show", vec!["show"]),
         ("window", vec!["window"]),
         ("find", vec!["find"]),
+        ("keys-status", vec!["keys", "status"]),
     ] {
         for format in ["text", "json"] {
             let args = [&args[..], &place[..], &["--format", format]].concat();
@@ -183,6 +184,46 @@ fn a_backup_and_its_damage_are_frozen() {
     fs::write(manifest, "{}").unwrap();
     golden("list-damaged.json", &json(&["list"]));
     golden("list-damaged.text", &columns_apart(&text(&["list"])));
+}
+
+#[test]
+fn what_is_said_of_keys_is_frozen() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = format!("file://{}", dir.path().join("repo").display());
+    let kek = |name: &str| format!("file:{}", dir.path().join(name).display());
+    let place = ["--repo", &repo, "--cluster", "shop", "--kek", &kek("kek")];
+    let text = |args: &[&str]| unmeasured(&told(dir.path(), &[args, &place].concat()));
+    let json = |args: &[&str]| {
+        unmeasured_json(&told(dir.path(), &[args, &place, &["--format", "json"]].concat()))
+    };
+    told(dir.path(), &["keys", "new", "--kek", &kek("kek")]);
+    let alone = told(dir.path(), &["keys", "new", "--kek-only", "--kek", &kek("next")]);
+    golden("keys-new-alone.text", &alone);
+    told(dir.path(), &["keys", "new", "--kek-only", "--kek", &kek("safe")]);
+    let back_up = |id, also: &[&str]| {
+        let stdin = ["backup", "--source", "stdin", "--engine", "xtrabackup", "--id", id];
+        let mut stream = synthetic::Synthetic::new(5, 1 << 20, 2);
+        unmeasured(&fed(dir.path(), &[&stdin, also, &place].concat(), &mut stream))
+    };
+    back_up("one", &[]);
+    let also = kek("safe.pub");
+    golden("backup-also.text", &back_up("two", &["--also-kek", &also]));
+    golden("keys-status.json", &json(&["keys", "status"]));
+    golden("keys-status.text", &columns_apart(&text(&["keys", "status"])));
+    let public = kek("next.pub");
+    golden("keys-rewrap.json", &json(&["keys", "rewrap", "--to", &public]));
+    golden("keys-rewrap-again.text", &text(&["keys", "rewrap", "--to", &public]));
+    let next = kek("next");
+    let place_next = [&place[..5], &[next.as_str(), "--trust", "kek.trust"]].concat();
+    let name = fs::read_to_string(dir.path().join("kek.pub")).unwrap();
+    let name: serde_json::Value = serde_json::from_str(&name).unwrap();
+    let name = format!("file:{}", name["id"].as_str().unwrap());
+    golden("keys-rewrap-drop.text", &text(&["keys", "rewrap", "--to", &next, "--drop", &name]));
+    // The old KEK opens nothing any more.
+    golden("keys-rewrap-refused.text", &text(&["keys", "rewrap", "--to", &kek("safe.pub")]));
+    golden("keys-rewrap-refused.json", &json(&["keys", "rewrap", "--to", &kek("safe.pub")]));
+    let after = unmeasured(&told(dir.path(), &[&["keys", "status"], &place_next[..]].concat()));
+    golden("keys-status-after.text", &columns_apart(&after));
 }
 
 /// Durations and sizes of a real server's data, in sentences.

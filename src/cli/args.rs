@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{doctor::DoctorArgs, find::FindArgs};
+use super::{doctor::DoctorArgs, find::FindArgs, keys::KeysCommand};
 use crate::{
     model::{BackupId, ClusterName, Gtid, GtidState, HistoryId, Timestamp},
     pipeline::{ChainHead, Level},
@@ -115,7 +115,7 @@ pub(super) enum Command {
     Verify(VerifyArgs),
     /// Check from here whether backups and restores would work, and say what to do
     Doctor(Box<DoctorArgs>),
-    /// Make local keys, and trust files
+    /// Make local keys and trust files, wrap every backup's key for another KEK, tell which KEK opens what
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Print completions for a shell
@@ -132,6 +132,17 @@ pub(super) enum Command {
         /// The folder
         folder: PathBuf,
     },
+}
+
+/// For whoever makes DEKs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Repository and keys")]
+pub(super) struct AlsoArgs {
+    /// Another KEK that can open what is sealed now, such as the public half of a break-glass key
+    /// whose private half lies in a safe: file:/PATH.pub; can be given several times, in the
+    /// variable with commas between
+    #[arg(long, env = "BACKSTAY_ALSO_KEK", value_name = "URI", value_delimiter = ',')]
+    pub(super) also_kek: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -202,6 +213,8 @@ pub(super) enum Engine {
 #[command(after_help = "\
 Examples:
   backstay backup --mysql-socket /run/mysqld/mysqld.sock --mysql-user backup --mysql-password-file /run/secrets/pw
+  backstay backup --also-kek file:/etc/backstay/break-glass.pub …
+                                                   a second key opens it, too: its private half lies in a safe
   backstay backup --id nightly-$JOB_UID …          again with the same id: already complete, or a new attempt
   xtrabackup --backup --stream=xbstream … | backstay backup --source stdin --engine xtrabackup
   backstay backup --source https://db-0:8443 --source-ca ca.crt --source-cert tls.crt --source-key tls.key \\
@@ -245,6 +258,8 @@ pub(super) struct BackupArgs {
     /// The name that the source's certificate bears, when it is not the URL's host
     #[arg(long, env = "BACKSTAY_SOURCE_SERVER_NAME", value_name = "NAME")]
     pub(super) source_server_name: Option<String>,
+    #[command(flatten)]
+    pub(super) also: AlsoArgs,
 }
 
 #[derive(Debug, Args)]
@@ -279,6 +294,8 @@ pub(super) struct ArchiveArgs {
     /// Purge the server's binary logs that are durable and at least this old: 24h
     #[arg(long, env = "BACKSTAY_PURGE_ARCHIVED", value_name = "AGE", value_parser = duration)]
     pub(super) purge_archived: Option<Duration>,
+    #[command(flatten)]
+    pub(super) also: AlsoArgs,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -383,30 +400,4 @@ pub(super) struct VerifyArgs {
     /// Stored hashes and sizes only; nothing is decrypted
     #[arg(long)]
     pub(super) quick: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum KeysCommand {
-    /// Make a KEK, its signer and the trust file, each readable by you alone
-    #[command(after_help = "\
-Example:
-  backstay keys new --kek file:/etc/backstay/kek
-
-makes /etc/backstay/kek         wraps and unwraps: needed to restore. Keep a copy elsewhere: without
-                                it no backup can ever be opened
-      /etc/backstay/kek.pub     wraps only: give this one to backup Jobs
-      /etc/backstay/kek.signer  signs what a run writes: backup Jobs need it
-      /etc/backstay/kek.trust   says whom to believe: everyone needs it")]
-    New {
-        /// A symmetric KEK (AES-256), which has no public half
-        #[arg(long)]
-        symmetric: bool,
-    },
-    /// Write a trust file that believes the signer of --signer, wherever its key is
-    #[command(after_help = "\
-Example:
-  backstay keys trust --signer vault:transit/backstay-signer --trust /etc/backstay/trust
-
-An existing file is never touched: to believe several signers, put their entries into one file.")]
-    Trust,
 }

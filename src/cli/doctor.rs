@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    args::{Engine, Global, MysqlArgs},
+    args::{AlsoArgs, Engine, Global, MysqlArgs},
     output::Text,
 };
 use crate::jobs::{
@@ -35,6 +35,8 @@ pub(super) struct DoctorArgs {
     /// The folder that a restore would fill; its free space is checked
     #[arg(long, env = "BACKSTAY_DATADIR", value_name = "FOLDER")]
     datadir: Option<PathBuf>,
+    #[command(flatten)]
+    also: AlsoArgs,
 }
 
 /// An array in JSON, a line a check in text.
@@ -96,6 +98,11 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Checks {
             None => Part::Missing("--cluster"),
         },
         kms: if has_kek { judged(global.kms().await) } else { Part::Missing("--kek") },
+        also: if has_kek && !args.also.also_kek.is_empty() {
+            judged(args.also.for_kek(global).await)
+        } else {
+            Part::Missing("--also-kek")
+        },
         signer: if has_signer { judged(global.signer().await) } else { Part::Missing("--signer") },
         trust: part(has_kek || global.trust.is_some(), "--trust", || global.trusted()),
         scratch: args.scratch.clone(),

@@ -4,6 +4,7 @@ mod args;
 mod doctor;
 mod exit;
 mod find;
+mod keys;
 mod listen;
 mod log;
 mod output;

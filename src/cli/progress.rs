@@ -29,7 +29,22 @@ pub(super) async fn show(what: &'static str, progress: Arc<Progress>) {
     loop {
         tick.tick().await;
         let (plain, stored, expected) = progress.read();
-        if let Some(now) = progress.replaying() {
+        if let Some((done, of)) = progress.keys() {
+            // Bytes would say nothing here.
+            if let Some(bar) = &bar {
+                if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {eta} left") {
+                    bar.set_style(style);
+                }
+                bar.set_length(of.max(done));
+                bar.set_position(done);
+                bar.set_message(format!("{what}: {done} of {of} keys"));
+            } else if logged.elapsed() >= LOG_EVERY {
+                logged = Instant::now();
+                let seconds = started.elapsed().as_secs().max(1);
+                let seconds_left = left(of, done, seconds);
+                tracing::info!(job = what, keys = done, of, seconds_left, "in progress");
+            }
+        } else if let Some(now) = progress.replaying() {
             let began = *replay.get_or_insert_with(|| {
                 if let Some(bar) = &bar {
                     bar.reset();

@@ -7,12 +7,11 @@ use serde::Serialize;
 
 use super::{
     args::{
-        ArchiveArgs, BackupArgs, Cli, Command, Engine, Format, Global, KeysCommand, RestoreArgs,
-        VerifyArgs,
+        ArchiveArgs, BackupArgs, Cli, Command, Engine, Format, Global, RestoreArgs, VerifyArgs,
     },
     doctor,
     exit::Exit,
-    find, listen,
+    find, keys, listen,
     output::{self, Text},
     progress, wire,
 };
@@ -107,13 +106,7 @@ async fn dispatch(
             output::success(format, &checks);
             Ok(code)
         }
-        Command::Keys(KeysCommand::New { symmetric }) => {
-            Ok(success(format, &jobs::keys::new(&global.kek_path()?, symmetric)?))
-        }
-        Command::Keys(KeysCommand::Trust) => {
-            let path = global.trust_file()?;
-            Ok(success(format, &jobs::keys::trust(path, &*global.signer().await?)?))
-        }
+        Command::Keys(command) => Box::pin(keys::run(global, command, progress)).await,
         Command::Completions { shell } => {
             generate(shell, &mut super::command(), "backstay", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -129,12 +122,12 @@ async fn dispatch(
     }
 }
 
-fn success<R: Serialize + Text>(format: Format, result: &R) -> ExitCode {
+pub(super) fn success<R: Serialize + Text>(format: Format, result: &R) -> ExitCode {
     output::success(format, result);
     ExitCode::SUCCESS
 }
 
-async fn with_progress<R>(
+pub(super) async fn with_progress<R>(
     what: &'static str,
     progress: &Arc<Progress>,
     job: impl Future<Output = Result<R, JobError>>,
@@ -209,10 +202,12 @@ async fn backup(
         }
     };
     let (kms, signer) = (global.kms().await?, global.signer().await?);
+    let also = args.also.beside(&*kms).await?;
     let repository = global.repository().await?;
     global.fresh(&repository).await?;
     jobs::backup::run(jobs::backup::Request {
         repository,
+        also,
         kms,
         signer,
         identity: wire::identity(),
@@ -236,6 +231,7 @@ async fn archive(
         });
     }
     let (kms, signer) = (global.kms().await?, global.signer().await?);
+    let also = args.also.beside(&*kms).await?;
     let connect = args.mysql.required()?;
     let repository = global.impatient_repository().await?;
     global.fresh(&repository).await?;
@@ -246,6 +242,7 @@ async fn archive(
     };
     let archived = Box::pin(jobs::archive::run(jobs::archive::Request {
         repository,
+        also,
         kms,
         signer,
         identity: wire::identity(),

@@ -9,7 +9,7 @@ use std::{
 use secrecy::SecretString;
 
 use super::{
-    args::{Global, MysqlArgs, TlsMode},
+    args::{AlsoArgs, Global, MysqlArgs, TlsMode},
     providers::{self, Named},
 };
 use crate::{
@@ -174,6 +174,35 @@ impl Global {
         let is_public = path.extension().is_some_and(|e| e == "pub");
         let base = if is_public { path.with_extension("") } else { path.to_owned() };
         Ok(Some(keys::beside(&base, suffix)))
+    }
+}
+
+impl AlsoArgs {
+    /// The KEKs that shall open, too, what the one of `--kek` opens.
+    pub(super) async fn for_kek(&self, global: &Global) -> Result<Vec<Box<dyn Kms>>, JobError> {
+        self.beside(&*global.kms().await?).await
+    }
+
+    /// The KEKs that shall open, too, what this one opens.
+    pub(super) async fn beside(&self, kms: &dyn Kms) -> Result<Vec<Box<dyn Kms>>, JobError> {
+        let mut names = vec![kms.name().to_owned()];
+        let mut also = Vec::new();
+        for uri in self.also_kek.iter().filter(|uri| !uri.is_empty()) {
+            let kek = providers::kms(uri).await?;
+            if names.iter().any(|name| name == kek.name()) {
+                return Err(JobError::Usage {
+                    what: format!(
+                        "--also-kek {uri} is a KEK that was named before: {}",
+                        kek.name()
+                    ),
+                    hint: "a second way in needs a key of its own: `backstay keys new --kek-only`"
+                        .into(),
+                });
+            }
+            names.push(kek.name().to_owned());
+            also.push(kek);
+        }
+        Ok(also)
     }
 }
 

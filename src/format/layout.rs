@@ -16,6 +16,12 @@ pub fn run(cluster: &ClusterName, run: RunId) -> String {
     format!("{cluster}/runs/{run}.json")
 }
 
+/// The folder of all DEKs.
+#[must_use]
+pub fn keys(cluster: &ClusterName) -> String {
+    format!("{cluster}/keys/")
+}
+
 /// The folder of a DEK's records.
 #[must_use]
 pub fn key_folder(cluster: &ClusterName, dek: DekId) -> String {

@@ -27,6 +27,8 @@ pub enum Role {
     Backup,
     /// The binlog log.
     Archive,
+    /// Further generations of key records; such a run seals nothing, and has no DEK.
+    Rewrap,
 }
 
 /// Who ran a job, as far as the job can tell.
@@ -55,8 +57,9 @@ pub struct RunRecord {
     pub role: Role,
     /// Its Ed25519 public key (RFC 8032), 64 hexadecimal digits.
     pub public_key: Sha256Digest,
-    /// The DEK that it seals with.
-    pub dek_id: DekId,
+    /// The DEK that it seals with; a run that rewraps has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dek_id: Option<DekId>,
     /// When it began.
     pub started_at: Timestamp,
     /// Who ran it.
@@ -103,11 +106,12 @@ pub struct AuditRecord {
     pub run_id: RunId,
     /// When.
     pub at: Timestamp,
-    /// What was done: `backup-committed`.
+    /// What was done: `backup-committed`, `rewrap-begun` or `rewrap-ended`.
     pub action: String,
-    /// To what: a backup id.
+    /// To what: a backup id, or the name of the KEK that wraps were made with.
     pub subject: String,
-    /// SHA-256 of the stored bytes of the record that the act left behind (a manifest).
+    /// SHA-256 of what the act left behind: the stored bytes of a manifest or a run record, or the
+    /// list of the key records that were written.
     pub record_sha256: Sha256Digest,
 }
 

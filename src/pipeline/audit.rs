@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
-use super::{ChainHead, Finding, PipelineError, Repository, Run, repository::key};
+use super::{Author, ChainHead, Finding, PipelineError, Repository, repository::key};
 use crate::{
     format::{AuditRecord, Payload, layout},
     model::{Sha256Digest, Timestamp},
@@ -18,7 +18,7 @@ const RACES: u32 = 64;
 /// # Errors
 /// When the store fails, or the head of the chain is not to be believed.
 pub async fn append(
-    run: &Run,
+    run: &Author,
     action: &str,
     subject: &str,
     record: Sha256Digest,

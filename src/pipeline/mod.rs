@@ -1,6 +1,7 @@
 //! From a stream to sealed volumes and a commit, and the reverse.
 
 mod audit;
+mod author;
 pub mod budget;
 mod commit;
 mod error;
@@ -16,11 +17,12 @@ mod run;
 mod seal;
 
 pub use audit::{append as append_audit, verify_chain};
+pub use author::{Author, Introduction};
 pub use commit::{Commit, Committed, Ending, commit};
 pub use error::PipelineError;
 pub use hash::Hasher;
 pub use head::{ChainHead, HeadError};
-pub use keys::purpose;
+pub use keys::{KeyRecords, NewestKey, purpose};
 pub use level::{Level, compressor};
 pub use open::{Accept, Finding, Objects, OnBad, Opened, StoredObject, open_objects, open_whole};
 pub use progress::{Progress, Replaying};

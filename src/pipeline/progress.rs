@@ -13,6 +13,8 @@ pub struct Progress {
     replayed: AtomicU64,
     replayed_bytes: AtomicU64,
     to_replay: AtomicU64,
+    keys: AtomicU64,
+    of_keys: AtomicU64,
     stop: CancellationToken,
 }
 
@@ -72,6 +74,22 @@ impl Progress {
             of,
             bytes: self.replayed_bytes.load(Ordering::Relaxed),
         })
+    }
+
+    /// Says how many keys there are to look at.
+    pub fn expect_keys(&self, keys: u64) {
+        self.of_keys.store(keys, Ordering::Relaxed);
+    }
+
+    /// Counts a key.
+    pub fn add_key(&self) {
+        self.keys.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Keys done, and keys expected; nothing when the job is about something else.
+    pub fn keys(&self) -> Option<(u64, u64)> {
+        let of = self.of_keys.load(Ordering::Relaxed);
+        (of > 0).then(|| (self.keys.load(Ordering::Relaxed), of))
     }
 
     /// Asks every stage to stop.

@@ -122,7 +122,7 @@ impl Repository {
         let totals = (0u32..).zip(&manifest.volumes).all(|(n, v)| v.sequence == n)
             && sum(&manifest.volumes, |v| v.plain_bytes) == Some(manifest.bytes_read)
             && sum(&manifest.volumes, |v| v.bytes) == Some(manifest.bytes_stored);
-        if run.dek_id != manifest.dek_id || run.role != Role::Backup || !totals {
+        if run.dek_id != Some(manifest.dek_id) || run.role != Role::Backup || !totals {
             return Err(PipelineError::integrity(key, "it contradicts itself or its run"));
         }
         Ok(Some(found))
@@ -164,7 +164,10 @@ impl Repository {
     }
 
     /// A run's record, believed when a trusted signer vouches for it.
-    pub(super) async fn run(&self, id: RunId) -> Result<RunRecord, PipelineError> {
+    ///
+    /// # Errors
+    /// When the store fails, or no trusted signer vouches for it.
+    pub async fn run(&self, id: RunId) -> Result<RunRecord, PipelineError> {
         if let Some(known) = self.runs.lock().await.get(&id) {
             return Ok(known.clone());
         }
@@ -186,6 +189,10 @@ impl Repository {
         let record: RunRecord = opened.document().map_err(bad)?;
         if record.run_id != id {
             return Err(PipelineError::integrity(object, "it is the record of another run"));
+        }
+        if record.dek_id.is_some() == (record.role == Role::Rewrap) {
+            let why = "a run seals with a DEK, or rewraps and has none";
+            return Err(PipelineError::integrity(object, why));
         }
         self.runs.lock().await.insert(id, record.clone());
         Ok(record)

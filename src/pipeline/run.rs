@@ -1,24 +1,25 @@
 //! A run that writes: its key, its DEK, and the records that readers will check it by.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use bytes::Bytes;
-
 use super::{
-    PipelineError,
+    Author, Introduction, PipelineError,
     keys::purpose,
     repository::{Repository, key},
 };
 use crate::{
     crypto::{
-        self, Dek, RunKey,
+        self, Dek,
         kms::{KeyContext, Kms},
         signer::Signer,
     },
-    format::{ClusterRecord, Envelope, KeyRecord, Payload, Role, RunIdentity, RunRecord, layout},
+    format::{ClusterRecord, KeyRecord, Payload, Role, RunIdentity, layout},
     model::{ClusterUuid, DekId, RunId, Sha256Digest, Timestamp},
     store::{StoreErrorKind, probe_create_only},
 };
@@ -28,6 +29,8 @@ use crate::{
 pub struct RunRequest<'a> {
     /// Wraps the DEK. No right to unwrap is needed.
     pub kms: &'a dyn Kms,
+    /// Wrap the DEK, too, each by itself: any one of them opens it.
+    pub also: &'a [Box<dyn Kms>],
     /// Vouches for the run's key.
     pub signer: &'a dyn Signer,
     /// What the run will write.
@@ -38,21 +41,24 @@ pub struct RunRequest<'a> {
     pub started_at: Timestamp,
 }
 
-/// A run that has begun: its record and its key record are stored.
+/// A run that seals and has begun: its record and its key record are stored.
 #[derive(Debug)]
 pub struct Run {
-    /// The repository that it writes to.
-    pub repository: Arc<Repository>,
-    /// The cluster.
-    pub cluster: ClusterUuid,
-    /// The run.
-    pub id: RunId,
+    author: Author,
     /// Its DEK's id.
     pub dek_id: DekId,
     /// Its DEK.
     pub dek: Dek,
-    key: RunKey,
     sealed: AtomicU64,
+}
+
+/// A run is an author that has a DEK.
+impl Deref for Run {
+    type Target = Author;
+
+    fn deref(&self) -> &Author {
+        &self.author
+    }
 }
 
 impl Run {
@@ -66,7 +72,6 @@ impl Run {
     ) -> Result<Self, PipelineError> {
         let id = RunId::from_bytes(crypto::random()?);
         let dek_id = DekId::from_bytes(crypto::random()?);
-        let run_key = RunKey::generate()?;
         probe_create_only(
             &**repository.store(),
             &format!("{}/", repository.cluster()),
@@ -81,13 +86,21 @@ impl Run {
             Some(uuid) => uuid,
             None => ClusterUuid::from_bytes(crypto::random()?),
         };
-        let (dek, wrapped) = request
-            .kms
-            .generate(&KeyContext { cluster, dek: dek_id, purpose: purpose(request.role) })
-            .await?;
-        let mut run =
-            Self { repository, cluster, id, dek_id, dek, key: run_key, sealed: AtomicU64::new(0) };
-        run.store_run_record(request).await?;
+        let context = KeyContext { cluster, dek: dek_id, purpose: purpose(request.role) };
+        let (dek, wrapped) = request.kms.generate(&context).await?;
+        let mut wraps = vec![wrapped];
+        for kms in request.also {
+            // One that fails fails the run: nobody would miss a wrap before the day it is needed.
+            wraps.push(kms.wrap(&context, &dek).await?);
+        }
+        let author = Author::new(repository, cluster, id)?;
+        let run = Self { author, dek_id, dek, sealed: AtomicU64::new(0) };
+        let introduction = Introduction {
+            signer: request.signer,
+            identity: request.identity.clone(),
+            started_at: request.started_at,
+        };
+        run.introduce(&introduction, request.role, Some(dek_id)).await?;
         if known.is_none() && !run.create_cluster(request.started_at).await? {
             // Another first run was quicker: this run's records name a cluster that is not; begin again.
             return Box::pin(Self::begin(Arc::clone(&run.repository), request)).await;
@@ -100,54 +113,16 @@ impl Run {
             run_id: id,
             created_at: request.started_at,
             commitment: Sha256Digest(run.dek.commitment(dek_id.as_bytes())),
-            wraps: vec![wrapped],
+            wraps,
         };
         let name = layout::key(run.repository.cluster(), dek_id, 1);
         run.create(&name, run.sign(&record)?).await?;
-        run.cluster = cluster;
         Ok(run)
     }
 
     /// The number of the next object of the log that this run seals, from 0.
     pub fn next_sequence(&self) -> u64 {
         self.sealed.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// A record as it is stored, signed by this run.
-    ///
-    /// # Errors
-    /// When it has no JSON form.
-    pub fn sign<P: Payload>(&self, record: &P) -> Result<Bytes, PipelineError> {
-        let bad = |e| PipelineError::format(P::WHAT, &e);
-        let (payload, signed) = Envelope::prepare(record).map_err(bad)?;
-        let stored = Envelope::seal::<P>(&payload, &self.id.to_string(), &self.key.sign(&signed))
-            .map_err(bad)?;
-        Ok(stored.into())
-    }
-
-    /// Stores a record under a name that is this run's own.
-    pub(super) async fn create(&self, object: &str, stored: Bytes) -> Result<(), PipelineError> {
-        Ok(self.repository.store().create(&key(object)?, stored).await?)
-    }
-
-    async fn store_run_record(&self, request: &RunRequest<'_>) -> Result<(), PipelineError> {
-        let record = RunRecord {
-            version: RunRecord::VERSION,
-            run_id: self.id,
-            cluster_uuid: self.cluster,
-            role: request.role,
-            public_key: Sha256Digest(self.key.public_key()),
-            dek_id: self.dek_id,
-            started_at: request.started_at,
-            identity: request.identity.clone(),
-            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        let bad = |e| PipelineError::format(RunRecord::WHAT, &e);
-        let (payload, signed) = Envelope::prepare(&record).map_err(bad)?;
-        let signature = request.signer.sign(&signed).await?;
-        let stored =
-            Envelope::seal::<RunRecord>(&payload, request.signer.id(), &signature).map_err(bad)?;
-        self.create(&layout::run(self.repository.cluster(), self.id), stored.into()).await
     }
 
     /// Creates the cluster record; false when another run has.

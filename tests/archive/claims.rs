@@ -24,6 +24,7 @@ async fn run(home: &Home) -> Arc<Run> {
     let signer = FileSigner::open(&home.path("kek.signer")).unwrap();
     let request = RunRequest {
         kms: &kms,
+        also: &[],
         signer: &signer,
         role: Role::Archive,
         identity: RunIdentity::default(),

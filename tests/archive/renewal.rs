@@ -19,6 +19,7 @@ async fn a_dek_is_renewed_and_every_one_of_them_opens_what_it_sealed() {
     let progress = Arc::new(Progress::default());
     let request = Request {
         repository: Arc::new(reassembled::repository(&home).await),
+        also: Vec::new(),
         kms: Box::new(FileKms::open(&home.path("kek.pub")).unwrap()),
         signer: Box::new(FileSigner::open(&home.path("kek.signer")).unwrap()),
         identity: RunIdentity::default(),

@@ -98,8 +98,8 @@ def parse_json(raw):
 POSITION = shaped(file=is_text, position=is_int)
 ENVELOPE = shaped(payloadType=is_text, payload=is_bytes, signatures=list_of(shaped(keyid=is_text, sig=is_bytes)))
 RECORDS = {
-    "run": shaped(version=is_int, run_id=is_id, cluster_uuid=is_id, role=among("backup", "archive"), public_key=is_digest,
-                  dek_id=is_id, started_at=is_instant, identity=shaped(host_opt=is_text, user_opt=is_text),
+    "run": shaped(version=is_int, run_id=is_id, cluster_uuid=is_id, role=among("backup", "archive", "rewrap"), public_key=is_digest,
+                  dek_id_opt=is_id, started_at=is_instant, identity=shaped(host_opt=is_text, user_opt=is_text),
                   tool_version=is_text),
     "cluster": shaped(version=is_int, cluster_uuid=is_id, run_id=is_id, created_at=is_instant),
     "key": shaped(version=is_int, cluster_uuid=is_id, dek_id=is_id, run_id=is_id, generation=is_int,
@@ -178,6 +178,7 @@ class Repository:
             RECORDS[kind](record)
             if kind == "run":
                 need(record["run_id"] == run_id, "it is the record of another run")
+                need(("dek_id" in record) != (record["role"] == "rewrap"), "a run seals with a DEK, or rewraps and has none")
             else:
                 expected = {run["cluster_uuid"]} | ({self.uuid} if kind != "cluster" else set())
                 need(expected == {record["cluster_uuid"]}, "it belongs to another cluster")
@@ -200,7 +201,7 @@ class Repository:
         m = self.believe("manifest", f"backups/{backup}/manifest.json")
         run, volumes = self.run(m["run_id"]), m["volumes"]
         need(m["backup_id"] == backup, f"{backup}: this is the manifest of {m['backup_id']}")
-        need(m["dek_id"] == run["dek_id"] and run["role"] == "backup", f"{backup}: the manifest contradicts its run")
+        need(m["dek_id"] == run.get("dek_id") and run["role"] == "backup", f"{backup}: the manifest contradicts its run")
         need(volumes and [v["sequence"] for v in volumes] == list(range(len(volumes))), f"{backup}: it has no volumes, or holes")
         for total, part in ("bytes_read", "plain_bytes"), ("bytes_stored", "bytes"):
             summed = sum(v[part] for v in volumes)
@@ -238,7 +239,7 @@ class Repository:
                 print("passed over:", error, file=sys.stderr)
         name, newest = newest
         run = self.run(first["run_id"])
-        need(run["dek_id"] == dek_id, f"keys/{dek_id}: generation 1 is not of the DEK's own run")
+        need(run.get("dek_id") == dek_id, f"keys/{dek_id}: generation 1 is not of the DEK's own run")
         need(first["commitment"] == newest["commitment"], f"{name}: it commits to another key than generation 1")
         wrap = next((w for w in newest["wraps"] if w["kek"] == kek.name), None)
         need(wrap, f"{name}: no wrap for {kek.name}, only for {', '.join(w['kek'] for w in newest['wraps'])}")

@@ -18,6 +18,7 @@ mod mysql9;
 mod tools;
 
 mod authority;
+mod break_glass;
 mod chance;
 mod children;
 mod clone_preflight;

@@ -75,7 +75,7 @@ pub(crate) struct Vault {
 impl Vault {
     pub(crate) async fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let made = keys::new(&dir.path().join("kek"), false).unwrap();
+        let made = keys::new(&dir.path().join("kek"), keys::Kind::default()).unwrap();
         Self {
             store: backstay::store::open("memory:", &StoreOptions::default()).await.unwrap(),
             backups: Vec::new(),
@@ -83,8 +83,8 @@ impl Vault {
                 .parse()
                 .unwrap(),
             kms: FileKms::open(&made.kek).unwrap(),
-            trust: Trust::read(&made.trust).unwrap(),
-            signer: FileSigner::open(&made.signer).unwrap(),
+            trust: Trust::read(made.trust.as_ref().unwrap()).unwrap(),
+            signer: FileSigner::open(made.signer.as_ref().unwrap()).unwrap(),
             _keys: dir,
         }
     }
@@ -102,6 +102,7 @@ impl Vault {
         let now = Timestamp::now();
         let begin = RunRequest {
             kms: &self.kms,
+            also: &[],
             signer: &self.signer,
             role: Role::Backup,
             identity: RunIdentity::default(),

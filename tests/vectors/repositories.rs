@@ -67,7 +67,7 @@ pub(crate) fn run_record(id: RunId, dek: DekId, key: &RunKey) -> RunRecord {
         cluster_uuid: header(0).cluster,
         role: Role::Backup,
         public_key: Sha256Digest(key.public_key()),
-        dek_id: dek,
+        dek_id: Some(dek),
         started_at: at(),
         identity: RunIdentity { host: Some("db-0".into()), user: None },
         tool_version: "0.1.0".into(),
@@ -291,6 +291,7 @@ pub(crate) fn bad(base: &Stored, wrap: &WrappedDek) -> Vec<Bad> {
         with(base, names[2].clone(), signed(&other, &key, |_| {})),
     ));
     cases.extend(usurpers(base, wrap));
+    cases.extend(rewrapping(base, wrap));
     cases
 }
 
@@ -314,5 +315,54 @@ fn usurpers(base: &Stored, wrap: &WrappedDek) -> Vec<(String, &'static str, Stor
         ("good-rewrapped".into(), "generation 2 by another run", rewrapped),
         ("bad-key-usurped".into(), "generation 2 commits to another key", usurped),
         ("bad-key-not-its-run".into(), "generation 1 by another run", first),
+    ]
+}
+
+/// A run that rewraps, rightly vouched for: it has no DEK, and writes further generations alone.
+fn rewrapping(base: &Stored, wrap: &WrappedDek) -> Vec<Bad> {
+    let (c, id, key) = (name(), header(0), run_key());
+    let signer = RunKey::from_seed(&SIGNER).unwrap();
+    let (run, run_key) = (RunId::from_bytes([0xc5; 16]), RunKey::from_seed(&[0xc6; 32]).unwrap());
+    let record =
+        RunRecord { role: Role::Rewrap, dek_id: None, ..run_record(run, id.dek, &run_key) };
+    let base = with(base, layout::run(&c, run), signed(&record, &signer, |_| {}));
+    let recipients = |generation| {
+        let mut record = key_record(wrap, generation);
+        let other = WrappedDek {
+            kek: format!("file:{}", "0e".repeat(16)),
+            kek_version: Some("3".into()),
+            algorithm: "of-another-provider".into(),
+            ciphertext: vec![0xee; 48],
+        };
+        record.wraps.insert(0, other);
+        record.run_id = run;
+        record
+    };
+    let by = |generation| {
+        let record = signed(&recipients(generation), &run_key, |_| {});
+        with(&base, layout::key(&c, id.dek, generation), record)
+    };
+    let (mut manifest, _) = manifest();
+    manifest.run_id = run;
+    let manifest =
+        with(&base, layout::manifest(&c, &backup()), signed(&manifest, &run_key, |_| {}));
+    let own = |edit: fn(&mut serde_json::Value)| {
+        let record = signed(&run_record(id.run, id.dek, &key), &signer, edit);
+        with(&base, layout::run(&c, id.run), record)
+    };
+    vec![
+        ("good-recipients".into(), "generation 7 by a run that rewraps, for two KEKs", by(7)),
+        ("bad-key-first-rewrap".into(), "generation 1 by a run that rewraps", by(1)),
+        ("bad-manifest-rewrap".into(), "a manifest by a run that rewraps", manifest),
+        (
+            "bad-run-rewrap-dek".into(),
+            "a run that rewraps, and names a DEK",
+            own(|v| v["role"] = "rewrap".into()),
+        ),
+        (
+            "bad-run-no-dek".into(),
+            "a run of role backup that names no DEK",
+            own(|v| drop(v.as_object_mut().unwrap().remove("dek_id"))),
+        ),
     ]
 }

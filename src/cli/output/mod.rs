@@ -1,6 +1,7 @@
 //! What people and scripts see: one result on standard output.
 
 mod find;
+mod keys;
 mod window;
 
 use std::{fmt::Write as _, io::Write as _};
@@ -13,7 +14,6 @@ use crate::{
         BackupSummary, JobError, Position,
         archive::Archived,
         backup::BackupResult,
-        keys::{NewKeys, NewTrust},
         restore::{Neighbour, Planned, RestoreResult, State},
         show::Shown,
         verify::Verified,
@@ -118,6 +118,9 @@ impl Text for BackupResult {
         );
         let _ = writeln!(out, "  proof       {}", proof(self.proof));
         let _ = writeln!(out, "  encrypted   AES-256-GCM, key wrapped by {}", self.kek);
+        for kek in &self.also_keks {
+            let _ = writeln!(out, "              and by {kek}");
+        }
         let _ = writeln!(out, "  stored at   {}", self.location);
         let _ = writeln!(out, "  audit head  {}", self.audit_head);
         out
@@ -384,31 +387,4 @@ impl Text for Verified {
 fn describe(problem: &crate::jobs::verify::Problem) -> String {
     let chunk = problem.chunk.map_or_else(String::new, |n| format!(", chunk {n}"));
     format!("{}{chunk}: {}", problem.object, problem.why)
-}
-
-impl Text for NewKeys {
-    fn text(&self) -> String {
-        let mut out = String::new();
-        let _ = writeln!(
-            out,
-            "KEK     {}  wraps and unwraps; without it no backup opens: keep a copy elsewhere",
-            self.kek.display()
-        );
-        if let Some(public) = &self.kek_public {
-            let _ = writeln!(
-                out,
-                "public  {}  wraps only: for identities that may only write",
-                public.display()
-            );
-        }
-        let _ = writeln!(out, "signer  {}  signs what a run writes", self.signer.display());
-        let _ = writeln!(out, "trust   {}  whom readers believe", self.trust.display());
-        out
-    }
-}
-
-impl Text for NewTrust {
-    fn text(&self) -> String {
-        format!("trust   {}  believes signer {}\n", self.trust.display(), self.signer)
-    }
 }

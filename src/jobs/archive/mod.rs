@@ -45,6 +45,8 @@ pub struct Request {
     pub repository: Arc<Repository>,
     /// Wraps the DEKs.
     pub kms: Box<dyn Kms>,
+    /// Wrap them, too: any one of them opens what is archived.
+    pub also: Vec<Box<dyn Kms>>,
     /// Vouches for the runs.
     pub signer: Box<dyn Signer>,
     /// Who runs it.
@@ -262,6 +264,7 @@ async fn wait_after(request: &Request, error: JobError) -> Result<(), JobError> 
 async fn begin(request: &Request) -> Result<Run, PipelineError> {
     let begin = RunRequest {
         kms: &*request.kms,
+        also: &request.also,
         signer: &*request.signer,
         role: Role::Archive,
         identity: request.identity.clone(),

@@ -70,6 +70,8 @@ pub struct Request {
     pub repository: Arc<Repository>,
     /// Wraps the DEK.
     pub kms: Box<dyn Kms>,
+    /// Wrap it, too: any one of them opens the backup.
+    pub also: Vec<Box<dyn Kms>>,
     /// Vouches for the run.
     pub signer: Box<dyn Signer>,
     /// Who runs this.
@@ -120,6 +122,9 @@ pub struct BackupResult {
     pub location: String,
     /// The KEK that wraps its key.
     pub kek: String,
+    /// The KEKs that wrap it, too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also_keks: Vec<String>,
     /// The head of the audit chain: keep it, and give it as `--at-least` later.
     pub audit_head: String,
 }
@@ -249,6 +254,7 @@ async fn transfer(
 async fn begin(request: &Request, started_at: Timestamp) -> Result<Run, JobError> {
     let begin = RunRequest {
         kms: &*request.kms,
+        also: &request.also,
         signer: &*request.signer,
         role: Role::Backup,
         identity: request.identity.clone(),
@@ -330,6 +336,7 @@ fn result(
         position: server.and_then(|s| s.position).into(),
         tls: manifest.source.database_transport,
         kek: request.kms.name().to_owned(),
+        also_keks: request.also.iter().map(|kms| kms.name().to_owned()).collect(),
         audit_head,
     }
 }

@@ -122,6 +122,8 @@ pub struct Request {
     pub cluster: Part<ClusterName>,
     /// The KEK.
     pub kms: Part<Box<dyn Kms>>,
+    /// KEKs that shall open, too, what is sealed.
+    pub also: Part<Vec<Box<dyn Kms>>>,
     /// The signer.
     pub signer: Part<Box<dyn Signer>>,
     /// Whom to believe.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 
-use super::{Check, Request, judge};
+use super::{Check, Part, Request, judge};
 use crate::{
     crypto::{
         self, CryptoError,
@@ -22,6 +22,7 @@ pub(super) async fn look(request: &Request, checks: &mut Vec<Check>) -> Option<u
         checks.push(check);
     }
     checks.push(kek(request).await.unwrap_or_else(|check| check));
+    also(request, checks).await;
     checks.push(signer(request).await.unwrap_or_else(|check| check));
     newest(request).await
 }
@@ -47,6 +48,30 @@ async fn kek(request: &Request) -> Result<Check, Check> {
     match round_trip(&**kms).await {
         Ok(check) => Ok(check),
         Err(error) => Err(Check::fail("kek", error.to_string(), "check --kek and its rights")),
+    }
+}
+
+/// The other recipients. That one wraps is all that can be asked: what opens it lies in a safe.
+async fn also(request: &Request, checks: &mut Vec<Check>) {
+    let keks = match &request.also {
+        // Many do without, and need not be told.
+        Part::Missing(_) => return,
+        Part::Bad(why) => {
+            checks.push(Check::fail("also-kek", why, "put the option or the file right"));
+            return;
+        }
+        Part::Given(keks) => keks,
+    };
+    for kms in keks {
+        let check = match round_trip(&**kms).await {
+            Ok(check) => check,
+            Err(error) => Check::fail(
+                "kek",
+                error.to_string(),
+                "check --also-kek and its rights: no backup begins",
+            ),
+        };
+        checks.push(Check { check: "also-kek".into(), ..check });
     }
 }
 

@@ -120,19 +120,23 @@ impl<'a> RangeOpener<'a> {
         objects: Vec<StoredObject>,
     ) -> Result<Objects, PipelineError> {
         let run = self.repository.run(run).await?;
+        let dek_id = run.dek_id.ok_or_else(|| {
+            let object = layout::run(self.repository.cluster(), run.run_id);
+            PipelineError::integrity(object, "it names no DEK, so it sealed nothing")
+        })?;
         let mut deks = self.deks.lock().await;
-        let dek = if let Some(dek) = deks.get(&run.dek_id) {
+        let dek = if let Some(dek) = deks.get(&dek_id) {
             dek.clone()
         } else {
-            let dek = self.repository.dek(run.dek_id, self.kms).await?;
-            deks.insert(run.dek_id, dek.clone());
+            let dek = self.repository.dek(dek_id, self.kms).await?;
+            deks.insert(dek_id, dek.clone());
             dek
         };
         drop(deks);
         Ok(Objects {
             cluster: run.cluster_uuid,
             run: run.run_id,
-            dek_id: run.dek_id,
+            dek_id,
             dek,
             objects,
             budget: Budget::here(),

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::JobError;
 use crate::{
     crypto::{
         keyfile::{KeyFile, KeyFileError},
         kms::{KmsError, file::FileKms},
         signer::{Signer, SignerError, Trust, file::FileSigner},
     },
+    jobs::JobError,
     pipeline::PipelineError,
 };
 
@@ -22,10 +22,12 @@ pub struct NewKeys {
     /// Its public half, for identities that may only write; X25519 only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kek_public: Option<PathBuf>,
-    /// What signs runs.
-    pub signer: PathBuf,
+    /// What signs runs; none is made for a KEK that joins or follows another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer: Option<PathBuf>,
     /// What readers believe; not secret, but whoever changes it changes what is believed.
-    pub trust: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust: Option<PathBuf>,
     /// The KEK's name in key records.
     pub kek_id: String,
 }
@@ -39,20 +41,31 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Which files to make.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Kind {
+    /// A symmetric KEK, which has no public half.
+    pub symmetric: bool,
+    /// The KEK alone: the cluster has a signer, whom its readers trust already.
+    pub kek_only: bool,
+}
+
 /// Makes the files, each with mode 0600. When any of them exists, nothing is made.
 ///
 /// # Errors
 /// When a file exists, or the folder does not.
-pub fn new(path: &Path, symmetric: bool) -> Result<NewKeys, JobError> {
+pub fn new(path: &Path, kind: Kind) -> Result<NewKeys, JobError> {
+    let Kind { symmetric, kek_only } = kind;
     let made = NewKeys {
         version: 1,
         kek: path.to_owned(),
         kek_public: (!symmetric).then(|| beside(path, "pub")),
-        signer: beside(path, "signer"),
-        trust: beside(path, "trust"),
+        signer: (!kek_only).then(|| beside(path, "signer")),
+        trust: (!kek_only).then(|| beside(path, "trust")),
         kek_id: String::new(),
     };
-    let all = [Some(&made.kek), made.kek_public.as_ref(), Some(&made.signer), Some(&made.trust)];
+    let all =
+        [Some(&made.kek), made.kek_public.as_ref(), made.signer.as_ref(), made.trust.as_ref()];
     if let Some(taken) = all.into_iter().flatten().find(|path| path.symlink_metadata().is_ok()) {
         return Err(JobError::usage(
             format!("{} exists already, and keys are never overwritten", taken.display()),
@@ -61,7 +74,6 @@ pub fn new(path: &Path, symmetric: bool) -> Result<NewKeys, JobError> {
     }
     let kek = if symmetric { FileKms::generate_symmetric() } else { FileKms::generate_x25519() };
     let kek = kek.map_err(KmsError::from).map_err(PipelineError::from)?;
-    let signer = FileSigner::generate().map_err(SignerError::from).map_err(PipelineError::from)?;
     let file = |error: KeyFileError| {
         JobError::usage(error.to_string(), "the folder must exist and be writable")
     };
@@ -69,11 +81,14 @@ pub fn new(path: &Path, symmetric: bool) -> Result<NewKeys, JobError> {
     if let Some(public) = &made.kek_public {
         kek.public_half().write_new(public).map_err(file)?;
     }
-    signer.write_new(&made.signer).map_err(file)?;
-    let public = signer.public.unwrap_or_default();
-    Trust::of(&signer.id, public)
-        .write_new(&made.trust)
-        .map_err(|e| JobError::usage(e.to_string(), "the folder must exist and be writable"))?;
+    if let (Some(path), Some(trust)) = (&made.signer, &made.trust) {
+        let signer =
+            FileSigner::generate().map_err(SignerError::from).map_err(PipelineError::from)?;
+        signer.write_new(path).map_err(file)?;
+        Trust::of(&signer.id, signer.public.unwrap_or_default())
+            .write_new(trust)
+            .map_err(|e| JobError::usage(e.to_string(), "the folder must exist and be writable"))?;
+    }
     Ok(NewKeys { kek_id: KeyFile::read(path).map_err(file)?.id, ..made })
 }
 
@@ -106,12 +121,26 @@ mod tests {
     #[test]
     fn one_command_makes_all_and_never_overwrites() {
         let dir = tempfile::tempdir().unwrap();
-        let made = new(&dir.path().join("kek"), false).unwrap();
-        for path in [&made.kek, &made.signer, &made.trust, made.kek_public.as_ref().unwrap()] {
+        let made = new(&dir.path().join("kek"), Kind::default()).unwrap();
+        let beside = [&made.signer, &made.trust, &made.kek_public].map(|p| p.as_ref().unwrap());
+        for path in beside.into_iter().chain([&made.kek]) {
             assert!(path.exists(), "{}", path.display());
         }
         std::fs::remove_file(&made.kek).unwrap();
-        assert!(matches!(new(&made.kek, false), Err(JobError::Usage { .. })));
+        assert!(matches!(new(&made.kek, Kind::default()), Err(JobError::Usage { .. })));
         assert!(!made.kek.exists(), "nothing is made when anything is in the way");
+    }
+
+    #[test]
+    fn a_kek_alone_brings_no_signer_that_nobody_trusts() {
+        let dir = tempfile::tempdir().unwrap();
+        let kind = Kind { kek_only: true, ..Kind::default() };
+        new(&dir.path().join("kek"), kind).unwrap();
+        let mut names: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["kek", "kek.pub"]);
     }
 }
