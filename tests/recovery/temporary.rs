@@ -33,6 +33,8 @@ async fn they_live_on_where_a_batch_would_end() {
             "INSERT INTO bag.large SELECT REPEAT(UUID(), 30000) FROM mysql.help_keyword LIMIT 100";
         writer.query_drop(sql).await.unwrap();
     }
+    // A batch would end with this file, and the statement stands in the next one.
+    node.run("FLUSH BINARY LOGS").await;
     holder.query_drop("INSERT INTO bag.plain SELECT a FROM bag.temp").await.unwrap();
     holder.query_drop("DROP TEMPORARY TABLE bag.temp").await.unwrap();
     writer.query_drop("INSERT INTO bag.plain VALUES (13)").await.unwrap();
