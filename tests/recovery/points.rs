@@ -74,15 +74,19 @@ async fn points(flavor: Flavor) {
     let mut writers = Load::start(&node.socket, 2);
     tokio::time::sleep(Duration::from_millis(500)).await;
     home.run(&strs(&home.backup(&node.socket, &["--id", "base"]))).expect(0);
+    node.run("CREATE TABLE `load`.skipped (n INT PRIMARY KEY)").await;
     let mut points = Vec::new();
-    for n in 0..if soak() { 30 } else { 3 } {
+    let mut left_out = Vec::new();
+    for n in 0..if soak() { 30 } else { 4 } {
         tokio::time::sleep(Duration::from_millis(200 + chance.below(1_500))).await;
+        left_out.push(one_to_skip(&node, n).await);
+        tokio::time::sleep(Duration::from_millis(chance.below(300))).await;
         if chance.below(3) == 0 {
             node.run("FLUSH BINARY LOGS").await;
         }
         // MariaDB stamps a transaction with the second in which its statement began, be it
         // that it waits for our lock since then.
-        let calm = flavor == Flavor::Mariadb && n % 3 == 1;
+        let calm = flavor == Flavor::Mariadb && n % 4 == 1;
         if !calm {
             points.push(look(&node).await);
             continue;
@@ -97,12 +101,16 @@ async fn points(flavor: Flavor) {
     tokio::time::sleep(Duration::from_secs(1)).await;
     archiver.stop();
     for (n, point) in points.iter().enumerate() {
-        let target = match n % 3 {
-            0 => ["--to-gtid".to_owned(), point.gtids.clone()],
-            1 => ["--to-time".to_owned(), point.at.to_string()],
+        let to = |flag: &str, value: &str| vec![flag.to_owned(), value.to_owned()];
+        let mut wanted = point.sums.clone();
+        let target = match n % 4 {
+            0 => to("--to-gtid", &point.gtids),
+            1 => to("--to-time", &point.at.to_string()),
+            2 => to("--before-gtid", &following(&point.gtids)),
             _ => {
-                let next = following(&point.gtids);
-                ["--before-gtid".to_owned(), next]
+                let (gtid, sum) = &left_out[n];
+                wanted.insert("load.skipped".to_owned(), *sum);
+                [to("--to-gtid", &point.gtids), to("--skip-gtid", gtid)].concat()
             }
         };
         println!("{target:?}");
@@ -114,7 +122,7 @@ async fn points(flavor: Flavor) {
         let done = restore(&home, &datadir, &target).expect(0).json();
         assert_eq!(done["status"], "proven", "{done:#}");
         assert!(done["replay"]["transactions"].as_u64().unwrap() > 0, "{done:#}");
-        assert_eq!(sums(flavor, &datadir).await, point.sums, "{done:#}");
+        assert_eq!(sums(flavor, &datadir).await, wanted, "{done:#}");
         std::fs::remove_dir_all(&datadir).unwrap();
     }
     let datadir = home.path("latest");
@@ -123,8 +131,34 @@ async fn points(flavor: Flavor) {
     assert_eq!(sums(flavor, &datadir).await, last.sums, "{done:#}");
 }
 
-/// The transaction behind the last one of a server that is alone.
+/// A transaction that nobody needs: its name, and the sum of its table without it.
+async fn one_to_skip(node: &Node, n: u32) -> (String, u64) {
+    let without = load::checksums(&node.socket).await["load.skipped"];
+    let mut conn = node.conn().await;
+    let insert = format!("INSERT INTO `load`.skipped VALUES ({n})");
+    let gtid = match node.flavor {
+        // Of a source of its own, so that its name is known.
+        Flavor::Mysql => {
+            let gtid = format!("00000000-0000-4000-8000-000000000001:{}", n + 1);
+            for sql in [&format!("SET gtid_next = '{gtid}'"), &insert, "SET gtid_next = AUTOMATIC"]
+            {
+                conn.query_drop(sql).await.unwrap();
+            }
+            gtid
+        }
+        Flavor::Mariadb => {
+            conn.query_drop(&insert).await.unwrap();
+            conn.query_first("SELECT @@last_gtid").await.unwrap().unwrap()
+        }
+    };
+    conn.disconnect().await.unwrap();
+    (gtid, without)
+}
+
+/// The transaction behind the last one that a server wrote itself.
 fn following(gtids: &str) -> String {
+    // What others are named after stands before it.
+    let gtids = gtids.rsplit(',').next().unwrap();
     let cut = gtids.rfind(['-', ':']).unwrap();
     let last: u64 = gtids[cut + 1..].parse().unwrap();
     let source = match gtids.rfind(':') {
