@@ -479,8 +479,12 @@ async fn forks_are_marked(flavor: Flavor) {
     };
     assert_eq!(line(&common), ("current".to_owned(), "common".into()), "{found:#}");
     assert_eq!(line(&kept), ("current".to_owned(), "common".into()), "{found:#}");
-    assert_eq!(line(&lost), ("forked".to_owned(), Value::Null), "{found:#}");
+    assert_eq!(line(&lost), ("forked".to_owned(), "common".into()), "{found:#}");
     let window = home.run(&["window"]).expect(0).json();
+    let of_lost = matches(&found).iter().find(|m| m["gtid"] == *lost).unwrap();
+    let command = of_lost["restore"].as_str().unwrap();
+    assert_eq!(of_lost["fork"], window["forks"][0]["record"], "{found:#}");
+    assert!(command.contains(&format!("--fork {}", of_lost["fork"])), "{command}");
     assert!(names(window["forks"][0]["forked"].as_str().unwrap(), &lost), "{window:#}");
     assert_eq!(matches(&found)[0]["gtid"], *kept, "newest first");
 }
