@@ -111,7 +111,7 @@ impl From<Fault> for Exit {
             | Fault::PendingDeletion
             | Fault::WrongKind
             | Fault::OtherKey => Self::Preflight,
-            Fault::Throttled | Fault::Unreachable | Fault::Broken => Self::Storage,
+            fault if fault.is_passing() => Self::Storage,
             _ => Self::Unexpected,
         }
     }

@@ -37,10 +37,7 @@ async fn failovers(flavor: Flavor) {
     for turn in 0..turns {
         let event = Event::of(first + turn);
         tokio::time::sleep(chance.within(Duration::from_secs(3))).await;
-        let lag = chance.within(Duration::from_millis(1500));
-        let lags = chance.below(3) > 0;
-        println!("turn {turn}: {event:?}, the replica lags by {:?}", lags.then_some(lag));
-        pair.turn(event, lags.then_some(lag), &mut chance).await;
+        pair.next_turn(turn, event, &mut chance).await;
         // Sometimes the next one comes before the archiver has noticed this one.
         if chance.below(3) > 0 {
             let took = archiver.reads(&pair.primary.name().await, Duration::from_secs(90));

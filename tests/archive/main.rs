@@ -34,6 +34,7 @@ mod claims;
 mod failovers;
 mod found;
 mod found_large;
+mod found_lines;
 mod gaps;
 mod killed;
 mod node;

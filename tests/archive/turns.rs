@@ -27,9 +27,17 @@ impl Event {
 }
 
 impl Pair {
+    /// The next turn, with a replica that lags, or not.
+    pub(crate) async fn next_turn(&mut self, turn: u64, event: Event, chance: &mut Chance) {
+        let lag = chance.within(Duration::from_millis(1500));
+        let lags = chance.below(3) > 0;
+        println!("turn {turn}: {event:?}, the replica lags by {:?}", lags.then_some(lag));
+        self.turn(event, lags.then_some(lag), chance).await;
+    }
+
     /// The primary goes, the replica takes its place, and whoever has gone comes back as a replica.
     /// With a lag, what was committed last may be in the archive and not in the replica.
-    pub(crate) async fn turn(&mut self, event: Event, lag: Option<Duration>, chance: &mut Chance) {
+    async fn turn(&mut self, event: Event, lag: Option<Duration>, chance: &mut Chance) {
         if let Some(lag) = lag {
             // What is committed from here on reaches the archive, and not the replica.
             if !matches!(event, Event::Switchover) {

@@ -42,11 +42,7 @@ async fn survivors(flavor: Flavor) {
             let id = format!("base-{turn}");
             home.run(&strs(&home.backup(&pair.primary.socket, &["--id", &id]))).expect(0);
         }
-        let event = Event::of(first + turn);
-        let lag = chance.within(Duration::from_millis(1500));
-        let lags = chance.below(3) > 0;
-        println!("turn {turn}: {event:?}, the replica lags by {:?}", lags.then_some(lag));
-        pair.turn(event, lags.then_some(lag), &mut chance).await;
+        pair.next_turn(turn, Event::of(first + turn), &mut chance).await;
         archiver.reads(&pair.primary.name().await, Duration::from_secs(90));
         tokio::time::sleep(chance.within(Duration::from_secs(1))).await;
         load.stop().await;

@@ -13,12 +13,12 @@ use futures::{StreamExt, stream};
 use crate::{
     crypto::kms::Kms,
     format::LogRange,
-    jobs::JobError,
+    jobs::{JobError, window},
     model::{BackupId, ChangeKind, HistoryId, ServerName, TablePattern, Timestamp},
     mysql::replication::{Change, Transaction, Wanted},
     pipeline::{
         PipelineError, Progress, Repository,
-        log::{ArchivedFile, Lines, RangeOpener, read_archive},
+        log::{ArchivedFile, RangeOpener, read_archive},
     },
 };
 use plan::{Between, Run};
@@ -219,10 +219,7 @@ pub async fn run(request: Request<'_>) -> Result<Found, JobError> {
             "run `backstay archive`; a server's own binary logs can be read with mysqlbinlog",
         ));
     }
-    let lines = Lines::of(&archive).map_err(|broken| {
-        let object = crate::format::layout::log(repository.cluster(), broken.number);
-        PipelineError::Integrity { object, why: broken.why }
-    })?;
+    let lines = window::lines(repository, &archive)?;
     let mut reach = Reach::of(repository, &lines).await?;
     let files = lines.archived();
     let search = Search {

@@ -160,8 +160,7 @@ async fn base<'l>(request: &Request, lines: &Lines<'l>) -> Result<(Plan<'l>, Bas
             Ok(plan) => plan,
             Err(error) => return Err(damage.unwrap_or(error)),
         };
-        let begun = base::restore(request, &plan).await;
-        match begun {
+        match base::restore(request, &plan).await {
             Ok(based) => return Ok((plan, based)),
             Err(error)
                 if base::is_damage(&error) && request.backup.is_none() && !lines.is_empty() =>

@@ -26,8 +26,8 @@ mod tagged;
 
 pub use captured::{Captured, EventEnd, Group, Meaning};
 pub use changes::{
-    Change, EventChange, EventChangeKind, TemporaryTables, Transaction, Transactions, Wanted,
-    event_change,
+    Change, Definition, EventChange, EventChangeKind, TemporaryTables, Transaction, Transactions,
+    Wanted, event_change,
 };
 pub use dump::{Dump, DumpRequest};
 pub use events::Events;

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use super::{Failed, FailedKind, NO_CURE, Request, Rewrapped, plan};
 use crate::{
     crypto::{
-        self, Dek, Fault, ServiceError,
+        self, Dek,
         kms::{KeyContext, Kms, KmsError},
     },
     format::Role,
@@ -235,16 +235,17 @@ impl Work<'_> {
     }
 
     fn failed(&self, dek: DekId, error: PipelineError) {
+        let is_away = match &error {
+            PipelineError::Kms(KmsError::Service(error)) => error.fault.is_passing(),
+            PipelineError::Store(_) => true,
+            _ => false,
+        };
         let kind = match &error {
             PipelineError::Kms(KmsError::OtherKek { .. }) => FailedKind::OtherKek,
             PipelineError::Kms(KmsError::Refused { .. }) | PipelineError::Integrity { .. } => {
                 FailedKind::Integrity
             }
-            PipelineError::Kms(KmsError::Service(ServiceError {
-                fault: Fault::Throttled | Fault::Unreachable | Fault::Broken,
-                ..
-            }))
-            | PipelineError::Store(_) => {
+            _ if is_away => {
                 // It has been tried for long enough; the other DEKs wait for the next run.
                 self.gave_up.store(true, Ordering::Relaxed);
                 FailedKind::Unavailable

@@ -50,13 +50,6 @@ pub struct Replayed {
     pub open_temporary_tables: u64,
 }
 
-/// What was applied before a batch.
-struct Done {
-    transactions: u64,
-    bytes: u64,
-    before: GtidSet,
-}
-
 /// Applies batches to a data directory.
 pub(in crate::jobs::restore) struct Applier<'a> {
     pub(in crate::jobs::restore) program: &'a Program,
@@ -104,20 +97,15 @@ impl Applier<'_> {
         if let Some(base) = self.base.take() {
             server.set_executed(&base).await?;
         }
-        let before = server.executed_set().await?;
+        let before = server.executed_set().await?.count();
         if replayed.batches == 0 {
             for event in server.scheduled_events().await? {
                 self.events.extend(event.enabled.map(|enabled| (event.event, enabled)));
             }
         }
         server.start_applier().await?;
-        let done = Done { transactions: replayed.transactions, bytes: replayed.bytes, before };
-        let state = self.consume(&mut server, batch, &done).await?;
-        let before = done.before;
-        let applied = match self.facts.flavor {
-            Flavor::Mysql => server.executed_set().await?.count().saturating_sub(before.count()),
-            Flavor::Mariadb => state.groups.unwrap_or_default(),
-        };
+        let state = self.consume(&mut server, batch, replayed, before).await?;
+        let applied = applied(&mut server, &state, before).await?;
         if applied != batch.transactions {
             return Err(JobError::integrity(
                 format!(
@@ -180,7 +168,8 @@ impl Applier<'_> {
         &self,
         server: &mut Server,
         batch: &Batch,
-        done: &Done,
+        replayed: &Replayed,
+        before: u64,
     ) -> Result<ApplierState, JobError> {
         let last = u32::try_from(batch.sizes.len()).unwrap_or(u32::MAX);
         let end = (relay_name(last), batch.sizes.last().copied().unwrap_or_default());
@@ -204,14 +193,10 @@ impl Applier<'_> {
             }
             if counted.elapsed() >= COUNT {
                 counted = Instant::now();
-                let transactions = match state.groups {
-                    Some(groups) => groups,
-                    None => {
-                        server.executed_set().await?.count().saturating_sub(done.before.count())
-                    }
-                };
+                let transactions = applied(server, &state, before).await?;
                 let bytes = batch.bytes_before(file) + state.relay.1;
-                self.progress.replayed(done.transactions + transactions, done.bytes + bytes);
+                let (passed, size) = (replayed.transactions, replayed.bytes);
+                self.progress.replayed(passed + transactions, size + bytes);
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -282,6 +267,15 @@ impl Applier<'_> {
             ]),
         }
         arguments
+    }
+}
+
+/// Transactions that the applier has applied. MySQL does not count them: it had `before` when the
+/// applier began.
+async fn applied(server: &mut Server, state: &ApplierState, before: u64) -> Result<u64, JobError> {
+    match server.flavor() {
+        Flavor::Mysql => Ok(server.executed_set().await?.count().saturating_sub(before)),
+        Flavor::Mariadb => Ok(state.groups.unwrap_or_default()),
     }
 }
 

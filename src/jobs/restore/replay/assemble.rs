@@ -18,8 +18,8 @@ use crate::{
     mysql::{
         MysqlError,
         replication::{
-            Captured, EventChange, EventEnd, Meaning, RelayRole, TemporaryTables, event_change,
-            has_checksums, is_of_a_start, relay_head, relay_name,
+            Captured, Definition, EventChange, EventEnd, Meaning, RelayRole, TemporaryTables,
+            event_change, has_checksums, is_of_a_start, relay_head, relay_name,
         },
     },
     pipeline::{Accept, PipelineError},
@@ -234,10 +234,12 @@ impl Assembler {
         if self.role == RelayRole::FormatDescription && is_of_a_start(&self.format_description) {
             self.temporary.clear();
         }
-        let checksums = has_checksums(&self.format_description);
-        if self.role == RelayRole::Statement {
+        let definition = (self.role == RelayRole::Statement)
+            .then(|| Definition::read(&self.query, has_checksums(&self.format_description)))
+            .flatten();
+        if let Some(definition) = &definition {
             // Within transactions, too; and what is left out at worst makes a batch longer.
-            self.temporary.follow(&self.query, checksums);
+            self.temporary.follow(definition);
         }
         let outside = matches!(self.role, RelayRole::FormatDescription | RelayRole::Beside);
         if end.in_group || outside {
@@ -258,9 +260,7 @@ impl Assembler {
             self.batch.servers.insert(end.server_id);
             out.clean = out.at;
             out.transactions += 1;
-            if self.role == RelayRole::Statement {
-                self.batch.events.extend(event_change(&self.query, checksums));
-            }
+            self.batch.events.extend(definition.as_ref().and_then(event_change));
             return Ok(());
         }
         Ok(out.cut()?)

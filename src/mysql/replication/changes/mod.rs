@@ -1,6 +1,7 @@
 //! Which transactions of a binary log changed a table, and how: pure, and in little memory however
 //! large a transaction is. Bytes go in as they come; whole transactions come out.
 
+mod definition;
 mod payload;
 mod query;
 mod rows;
@@ -18,6 +19,7 @@ use super::{
     events::Events,
     header::{CHECKSUM, HEADER},
 };
+pub use definition::Definition;
 pub use scheduled::{EventChange, EventChangeKind, event_change};
 use tally::Tally;
 pub use tally::{Change, Wanted};

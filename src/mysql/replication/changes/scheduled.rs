@@ -5,9 +5,8 @@
 //! its events shall be as the statements left them.
 
 use super::{
-    super::{header::HEADER, relay::checksum_bytes},
-    query,
-    words::{Word, defines, words},
+    definition::Definition,
+    words::{Word, words},
 };
 
 /// What a statement does to an event.
@@ -36,13 +35,10 @@ pub enum EventChangeKind {
     Dropped,
 }
 
-/// Reads a `Query` event, compressed or not, header and checksum included; nothing unless it is
-/// about an event of the scheduler.
+/// What a statement does to an event of the scheduler; nothing when it is about something else.
 #[must_use]
-pub fn event_change(event: &[u8], checksums: bool) -> Option<EventChange> {
-    let end = event.len().checked_sub(checksum_bytes(checksums))?;
-    let query = query::read(*event.get(4)?, event.get(HEADER..end)?, false)?;
-    if defines(&query.text) { parse(&query.text, &query.schema) } else { None }
+pub fn event_change(definition: &Definition) -> Option<EventChange> {
+    parse(&definition.text, &definition.schema)
 }
 
 fn parse(statement: &[u8], schema: &str) -> Option<EventChange> {

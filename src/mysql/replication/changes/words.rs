@@ -26,14 +26,6 @@ impl Word {
     }
 }
 
-/// Whether a statement defines something: cheap, for those that insert a megabyte.
-pub(super) fn defines(text: &[u8]) -> bool {
-    const ENOUGH: usize = 4096;
-    let words = words(&text[..text.len().min(ENOUGH)]);
-    let verbs = ["CREATE", "ALTER", "DROP"];
-    words.first().is_some_and(|first| verbs.iter().any(|verb| first.is(verb)))
-}
-
 /// Words that are looked at, at most.
 const MOST: usize = 100_000;
 
