@@ -7,7 +7,9 @@ use bytes::Bytes;
 use futures::{future::BoxFuture, stream::BoxStream};
 
 use super::{Key, StoreError};
-use crate::model::Timestamp;
+use crate::model::{
+    Access, AccessKind, Connection, Peer, Protection, Timestamp, TransportSecurity,
+};
 
 /// What a listing tells of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +69,22 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Aborts uploads below `prefix` that were begun before `before` and never completed.
     /// Returns how many.
     async fn abort_uploads(&self, prefix: &str, before: Timestamp) -> Result<usize, StoreError>;
+
+    /// As whom the store knows us, with credentials fetched anew where they come from somewhere.
+    async fn access(&self) -> Result<Access, StoreError> {
+        Ok(Access::of(AccessKind::Unknown))
+    }
+
+    /// How the last connection was protected; `Unknown` before there was one.
+    fn connection(&self) -> Connection {
+        Connection::new(Peer::Store, TransportSecurity::Unknown)
+    }
+
+    /// What keeps an object from being removed, as the store says.
+    async fn protection(&self, key: &Key) -> Result<Protection, StoreError> {
+        let _ = key;
+        Ok(Protection::default())
+    }
 }
 
 /// A large object on its way.

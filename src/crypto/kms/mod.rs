@@ -11,7 +11,9 @@ pub mod vault;
 use async_trait::async_trait;
 
 use super::{CryptoError, Dek, keyfile::KeyFileError, service::ServiceError};
-use crate::model::{ClusterUuid, DekId, WrappedDek};
+use crate::model::{
+    Access, AccessKind, ClusterUuid, Connection, DekId, Peer, TransportSecurity, WrappedDek,
+};
 
 /// What a wrapped key is bound to: a wrap made for one context does not open in another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,4 +112,14 @@ pub trait Kms: Send + Sync + std::fmt::Debug {
 
     /// Unwraps a DEK that this KEK has wrapped in this context.
     async fn unwrap(&self, context: &KeyContext, wrapped: &WrappedDek) -> Result<Dek, KmsError>;
+
+    /// As whom the service knows us.
+    async fn access(&self) -> Result<Access, KmsError> {
+        Ok(Access::of(AccessKind::Unknown))
+    }
+
+    /// How the last connection was protected; `Unknown` before there was one.
+    fn connection(&self) -> Connection {
+        Connection::new(Peer::Kms, TransportSecurity::Unknown)
+    }
 }

@@ -12,6 +12,7 @@ pub use trust::{Trust, TrustError};
 use super::{
     CryptoError, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, keyfile::KeyFileError, service::ServiceError,
 };
+use crate::model::{Connection, Peer, TransportSecurity};
 
 /// A failed call to a signer.
 #[derive(Debug, thiserror::Error)]
@@ -42,4 +43,9 @@ pub trait Signer: Send + Sync + std::fmt::Debug {
 
     /// Signs a message with Ed25519.
     async fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_BYTES], SignerError>;
+
+    /// How the last connection was protected; `Unknown` before there was one.
+    fn connection(&self) -> Connection {
+        Connection::new(Peer::Signer, TransportSecurity::Unknown)
+    }
 }
