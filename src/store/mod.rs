@@ -7,6 +7,7 @@
 mod backend;
 mod cloud;
 mod error;
+mod identity;
 mod key;
 mod local;
 mod memory;

@@ -14,20 +14,36 @@ use aws_sdk_kms::{
     },
     error::BoxError,
 };
-use aws_smithy_http_client::{
-    Builder, Connector,
-    proxy::ProxyConfig,
-    tls::{Provider, rustls_provider::CryptoMode},
-};
-use aws_smithy_runtime_api::client::{http::SharedHttpClient, interceptors::dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 
 pub(super) use fault::failed;
 pub(super) use name::AwsKey;
 
 use super::service::{Fault, LONGEST_PAUSE, Patience, ServiceError, is_loopback};
+use crate::transport::{Dialer, DialerOptions, Plaintext, smithy_client};
 
-/// A client for the region of this key. Credentials come from where the SDK looks for them.
-pub(super) async fn connect(key: &AwsKey, patience: Patience) -> Result<Client, ServiceError> {
+/// A client for the region of this key, and how it makes its connections to the service.
+/// Credentials come from where the SDK looks for them.
+pub(super) async fn connect(
+    key: &AwsKey,
+    patience: Patience,
+) -> Result<(Client, Dialer), ServiceError> {
+    let settings = |why: String, hint: &str| ServiceError {
+        fault: Fault::Settings,
+        operation: "set up AWS KMS",
+        key: key.to_string(),
+        why,
+        hint: hint.to_owned(),
+    };
+    // What hands out credentials is another service, and is not taken for this one.
+    let dialer = || {
+        let options = DialerOptions {
+            plaintext: Plaintext::Anywhere, // NeverInTheClear says where not
+            patience: patience.connect,
+            ..DialerOptions::default()
+        };
+        Dialer::new(&options).map_err(|e| settings(e.to_string(), "check the CA certificates here"))
+    };
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(patience.connect)
         .operation_attempt_timeout(patience.answer)
@@ -38,7 +54,7 @@ pub(super) async fn connect(key: &AwsKey, patience: Patience) -> Result<Client, 
         .with_initial_backoff(patience.pause.max(Duration::from_millis(1)))
         .with_max_backoff(LONGEST_PAUSE);
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http())
+        .http_client(smithy_client(&dialer()?))
         .timeout_config(timeouts)
         .retry_config(retries);
     if let Some(region) = key.region() {
@@ -46,28 +62,16 @@ pub(super) async fn connect(key: &AwsKey, patience: Patience) -> Result<Client, 
     }
     let shared = loader.load().await;
     if shared.region().is_none() {
-        return Err(ServiceError {
-            fault: Fault::Settings,
-            operation: "set up AWS KMS",
-            key: key.to_string(),
-            why: "it does not say in which region it is".to_owned(),
-            hint: "give the key's or the alias's ARN, or set AWS_REGION".to_owned(),
-        });
+        return Err(settings(
+            "it does not say in which region it is".to_owned(),
+            "give the key's or the alias's ARN, or set AWS_REGION",
+        ));
     }
-    let config = aws_sdk_kms::config::Builder::from(&shared).interceptor(NeverInTheClear);
-    Ok(Client::from_conf(config.build()))
-}
-
-fn http() -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(|settings, components| {
-        let mut connector = Connector::builder()
-            // Not the SDK's default: whoever needs a proxy says so in HTTPS_PROXY and NO_PROXY.
-            .proxy_config(ProxyConfig::from_env())
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc));
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-        connector.build()
-    })
+    let dialer = dialer()?;
+    let config = aws_sdk_kms::config::Builder::from(&shared)
+        .http_client(smithy_client(&dialer))
+        .interceptor(NeverInTheClear);
+    Ok((Client::from_conf(config.build()), dialer))
 }
 
 /// Endpoints come from variables and profiles, too; keys go to this machine or by TLS.
