@@ -12,6 +12,8 @@ mod cloud_kms;
 #[path = "../end_to_end/home.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod home;
+#[path = "../support/key_vault.rs"]
+mod key_vault;
 #[path = "../support/mariadb.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod mariadb;
@@ -26,8 +28,12 @@ mod tools;
 mod transit;
 
 mod aws;
+mod azure;
+mod azure_login;
+mod cycle;
 mod gcp;
 mod gcp_login;
+mod rights;
 mod stage;
 mod vault;
 mod vault_cycle;

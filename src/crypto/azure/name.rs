@@ -137,6 +137,8 @@ mod tests {
             resource("https://v.vault.usgovcloudapi.net/keys/k").as_deref(),
             Some("https://vault.usgovcloudapi.net")
         );
+        let in_hsm = |text: &str| AzureKey::parse(text).unwrap().is_in_hsm();
+        assert!(in_hsm("https://h.managedhsm.azure.net/keys/k") && !in_hsm(KEY));
         assert_eq!(resource("https://vault.azure.net/keys/k"), None);
         assert_eq!(resource("https://vault.example.com/keys/k"), None);
         assert_eq!(resource("https://10.0.0.1/keys/k"), None);
