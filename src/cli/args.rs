@@ -51,11 +51,11 @@ pub(super) struct Global {
     #[arg(long, global = true, env = "BACKSTAY_CLUSTER", value_name = "NAME")]
     pub(super) cluster: Option<ClusterName>,
     /// The key encryption key: file:/PATH (its public half, /PATH.pub, is enough to write),
-    /// vault:MOUNT/KEY, or aws-kms:ARN
+    /// vault:MOUNT/KEY, aws-kms:ARN, gcp-kms:projects/…/cryptoKeys/KEY, or azure-kv:https://VAULT/keys/KEY
     #[arg(long, global = true, env = "BACKSTAY_KEK", value_name = "URI")]
     pub(super) kek: Option<String>,
-    /// What signs a run's records: file:/PATH, vault:MOUNT/KEY, or aws-kms:ARN [default: /PATH.signer
-    /// beside a file: KEK]
+    /// What signs a run's records: file:/PATH, vault:MOUNT/KEY, aws-kms:ARN, or
+    /// gcp-kms:projects/…/cryptoKeyVersions/N [default: /PATH.signer beside a file: KEK]
     #[arg(long, global = true, env = "BACKSTAY_SIGNER", value_name = "URI")]
     pub(super) signer: Option<String>,
     /// Which signers to believe [default: /PATH.trust beside a file: KEK]

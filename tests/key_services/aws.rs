@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What the SDK is told, and that it must not look for credentials in a network.
-fn env(endpoint: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn env(endpoint: &str) -> Vec<(&'static str, String)> {
     vec![
         ("AWS_ENDPOINT_URL_KMS", endpoint.to_owned()),
         ("AWS_ACCESS_KEY_ID", "AKIDTESTS".to_owned()),
@@ -41,8 +41,7 @@ fn local(kms: &AwsKms, key: &str) -> Home {
 
 /// The home with another KEK.
 fn by(home: &mut Home, key: &str) {
-    let at = home.flags.iter().position(|flag| flag == "--kek").unwrap();
-    home.flags[at + 1] = format!("aws-kms:{key}");
+    crate::stage::by(home, &format!("aws-kms:{key}"));
 }
 
 /// The wrap in the only key record.

@@ -2,7 +2,7 @@
 //! and that fails on request in the words of AWS.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::TcpStream,
     process::Command,
     sync::{Arc, Mutex, MutexGuard},
@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) always: Option<Failure>,
     /// Ed25519 keys by their ARN, which moto does not have.
     signers: BTreeMap<String, RunKey>,
+    /// Keys that were disabled: moto goes on decrypting with them.
+    pub(crate) disabled: BTreeSet<String>,
     /// Keys with copies in other regions, by their id, and moto's key behind them: what moto's own
     /// have encrypted it cannot decrypt, since it cuts their longer ids off.
     copied: BTreeMap<String, String>,
@@ -164,6 +166,10 @@ async fn serve(State(door): State<Door>, request: Request<Body>) -> Response {
         let failure = if next { inner.failures.pop_front() } else { inner.always };
         if let Some((_, status, code, message)) = failure.filter(|failure| failure.0 == action) {
             return error(status, code, message);
+        }
+        if asked["KeyId"].as_str().is_some_and(|id| inner.disabled.contains(id)) {
+            let said = format!("{} is disabled.", asked["KeyId"].as_str().unwrap());
+            return error(400, "DisabledException", &said);
         }
         let key = asked["KeyId"].as_str().and_then(|id| inner.signers.get(id));
         if let Some(key) = key {

@@ -94,8 +94,10 @@ fn hint(fault: Fault, action: &str, why: &str) -> String {
             "check the ARN, AWS_REGION, and where the credentials come from".to_owned()
         }
         Fault::Denied => format!("this identity's policy and the key's own must allow {action}"),
-        Fault::NotFound => "check the account, the region and the id in the ARN".to_owned(),
-        Fault::Disabled => "enable the key, in AWS KMS".to_owned(),
+        Fault::NotFound | Fault::NoVersion | Fault::Destroyed => {
+            "check the account, the region and the id in the ARN".to_owned()
+        }
+        Fault::Disabled | Fault::Expired => "enable the key, in AWS KMS".to_owned(),
         Fault::PendingDeletion => {
             "cancel the deletion at once: without this key its backups cannot be opened".to_owned()
         }
@@ -106,6 +108,8 @@ fn hint(fault: Fault, action: &str, why: &str) -> String {
         Fault::OtherKey => "give --kek with the ARN of the key that wrapped it".to_owned(),
         Fault::Throttled => "look at the request quotas of AWS KMS in this account".to_owned(),
         Fault::Unreachable => "check the network, AWS_ENDPOINT_URL_KMS and HTTPS_PROXY".to_owned(),
-        Fault::Broken | Fault::Unexpected => "see the health of AWS KMS in this region".to_owned(),
+        Fault::Broken | Fault::Corrupted | Fault::Unexpected => {
+            "see the health of AWS KMS in this region".to_owned()
+        }
     }
 }

@@ -7,7 +7,7 @@ use aws_sdk_kms::{
     types::{KeySpec, MessageType, SigningAlgorithmSpec},
 };
 
-use super::{Signer, SignerError};
+use super::{DER, Signer, SignerError};
 use crate::{
     crypto::{
         Fault, PUBLIC_KEY_BYTES, Patience, SIGNATURE_BYTES, ServiceError,
@@ -17,9 +17,6 @@ use crate::{
     model::{Connection, Peer},
     transport::Dialer,
 };
-
-/// What comes before the key in the DER form of an Ed25519 public key (RFC 8410).
-const DER: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// A signer in AWS KMS.
 #[derive(Debug)]
