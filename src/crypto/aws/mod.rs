@@ -19,8 +19,8 @@ use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 pub(super) use fault::failed;
 pub(super) use name::AwsKey;
 
-use super::service::{Fault, LONGEST_PAUSE, Patience, ServiceError, is_loopback};
-use crate::transport::{Dialer, DialerOptions, Plaintext, smithy_client};
+use super::service::{Fault, LONGEST_PAUSE, Patience, ServiceError};
+use crate::transport::{Dialer, DialerOptions, Plaintext, is_loopback, smithy_client};
 
 /// A client for the region of this key, and how it makes its connections to the service.
 /// Credentials come from where the SDK looks for them.

@@ -9,18 +9,16 @@ mod refusal;
 
 use std::{path::PathBuf, sync::Arc};
 
-use reqwest::{
-    Method, StatusCode, Url,
-    header::{CONTENT_TYPE, HeaderValue},
-};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
+use url::Url;
 
 pub use login::VaultLogin;
 pub(super) use name::TransitName;
 
 use super::{
-    rest::{Answer, Ask, Refusal, Rest, Service, address},
+    rest::{Answer, Ask, Refusal, Rest, Service, To, address, request},
     service::{Fault, Patience, ServiceError},
 };
 use crate::model::{Connection, Peer};
@@ -130,28 +128,29 @@ impl Vault {
         let mut url = inner.base.clone();
         url.set_path(&format!("{}/v1/{}", inner.base.path().trim_end_matches('/'), ask.path));
         let method = if ask.body.is_some() { Method::POST } else { Method::GET };
-        let mut request = inner.rest.to(method, url).header("X-Vault-Request", "true");
+        let named = HeaderName::from_static;
+        let mut request = request(To::Service, method, url)
+            .header(named("x-vault-request"), HeaderValue::from_static("true"));
         if let Some(token) = token {
             let mut value = HeaderValue::from_str(token.expose_secret()).map_err(|_| {
                 let why = "the token holds characters that no token has";
                 ask.fault(Fault::Settings, why, "check VAULT_TOKEN_FILE")
             })?;
             value.set_sensitive(true);
-            request = request.header("X-Vault-Token", value);
+            request = request.header(named("x-vault-token"), value);
         }
         if let Some(namespace) = &inner.namespace {
-            request = request.header("X-Vault-Namespace", namespace);
+            request = request.header(named("x-vault-namespace"), namespace.clone());
         }
         if let Some(body) = &ask.body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+            request = request.json(body.clone());
         }
         let answer = inner.rest.send(ask, request).await?;
-        inner.rest.has_reached(&inner.base);
         if answer.status.is_success() { Ok(answer) } else { Err(refusal::read(ask, &answer)) }
     }
 
     /// How the last connection to it was protected.
     pub(super) fn connection(&self, to: Peer) -> Connection {
-        self.0.rest.connection(to)
+        self.0.rest.connection(&self.0.base, to)
     }
 }
