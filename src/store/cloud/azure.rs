@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     model::{Access, AccessKind, Timestamp},
-    transport::{HttpClient, Plaintext},
+    transport::{HttpClient, Plaintext, Trouble},
 };
 
 const LONGEST: usize = 64 << 10;
@@ -180,9 +180,12 @@ impl Fetch for Federated {
             .body(Bytes::from_owner(Zeroizing::new(form.as_bytes().to_vec())))
             .map_err(|e| configuration(format!("AZURE_AUTHORITY_HOST: {e}")))?;
         let answer = self.http.exchange(request, LONGEST, PATIENCE).await.map_err(|error| {
-            let kind = if error.to_string().contains("certificate") { Kind::Tls } else { Kind::Unavailable };
-            Fault::new(kind, format!("credentials of {} from {}: {error}", self.whose(), self.token_url))
-                .hint("see that the authority can be reached from here")
+            let text = format!("credentials of {} from {}: {error}", self.whose(), self.token_url);
+            match Trouble::of(&error) {
+                Some(trouble) => Fault::new(Kind::Tls, text).hint(trouble.advice("--store-ca")),
+                None => Fault::new(Kind::Unavailable, text)
+                    .hint("see that the authority can be reached from here"),
+            }
         })?;
         if !answer.status().is_success() {
             return Err(self.refusal(&answer));

@@ -23,7 +23,10 @@ use super::{
     },
     identity::timestamp,
 };
-use crate::model::{Access, AccessKind};
+use crate::{
+    model::{Access, AccessKind},
+    transport::Trouble,
+};
 
 const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 const ROLE: &str = "AWS_ROLE_ARN";
@@ -98,9 +101,13 @@ impl WebIdentity {
         }
         let SdkError::ServiceError(refusal) = error else {
             let text = error.source().map_or_else(|| error.to_string(), chain);
-            let kind = if text.contains("certificate") { Kind::Tls } else { Kind::Unavailable };
-            return Fault::new(kind, format!("assume {self}: {text}"))
-                .hint("see that STS can be reached: AWS_REGION, AWS_ENDPOINT_URL_STS, the network");
+            let text = format!("assume {self}: {text}");
+            return match Trouble::of(error) {
+                Some(trouble) => Fault::new(Kind::Tls, text).hint(trouble.advice("--store-ca")),
+                None => Fault::new(Kind::Unavailable, text).hint(
+                    "see that STS can be reached: AWS_REGION, AWS_ENDPOINT_URL_STS, the network",
+                ),
+            };
         };
         let status = refusal.raw().status().as_u16();
         let (code, message) = {
