@@ -213,20 +213,19 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// Sets it up; nothing is sent yet. Without a CA of one's own the system's are believed.
+    /// Sets it up; nothing is sent yet. Without a CA of one's own, for which `authority` is the
+    /// setting, the system's are believed.
     pub(super) fn open(
         patience: Patience,
-        ca: Option<(&Path, &'static str)>,
+        ca: Option<&Path>,
+        authority: &'static str,
     ) -> Result<Self, (String, String)> {
-        let tls = TlsOptions {
-            roots: ca.map_or(Roots::System, |(path, _)| Roots::Only(path.to_owned())),
-            ..TlsOptions::default()
-        };
-        let authority = ca.map_or("the CA certificates here", |(_, setting)| setting);
+        let roots = ca.map_or(Roots::System, |path| Roots::Only(path.to_owned()));
+        let tls = TlsOptions { roots, ..TlsOptions::default() };
         let dialer = |plaintext, proxies| {
             let (tls, patience) = (tls.clone(), patience.connect);
             Dialer::new(&DialerOptions { tls, plaintext, proxies, patience, ..Default::default() })
-                .map_err(|e| (chain(&e), format!("check {authority}")))
+                .map_err(|e| (chain(&e), format!("check the file that {authority} names")))
         };
         let secured = dialer(Plaintext::Never, Proxies::Environment)?;
         Ok(Self {

@@ -91,26 +91,37 @@ impl<F: Fetch> Renewing<F> {
 
     /// Good ones.
     pub(super) async fn current(&self) -> Result<F::Credential, Fault> {
+        Ok(self.good().await?.0)
+    }
+
+    /// Makes sure that there are good ones, and says which. To be asked before a request, and told
+    /// when it was refused.
+    pub(super) async fn ready(&self) -> Result<u64, Fault> {
+        Ok(self.good().await?.1)
+    }
+
+    async fn good(&self) -> Result<(F::Credential, u64), Fault> {
         let mut held = self.held.lock().await;
         let now = Timestamp::now();
-        if let Some(held) = held.as_ref().filter(|held| now < held.due) {
-            return Ok(held.fetched.credential.clone());
-        }
-        match self.source.fetch().await {
-            Ok(fetched) => Ok(self.keep(&mut held, fetched).credential.clone()),
-            Err(fault) => match held.as_mut().filter(|held| held.lasts(now)) {
-                Some(old) => {
+        if held.as_ref().is_none_or(|held| now >= held.due) {
+            match (self.source.fetch().await, held.as_mut().filter(|held| held.lasts(now))) {
+                (Ok(fetched), _) => {
+                    self.keep(&mut held, fetched);
+                }
+                (Err(fault), Some(old)) => {
                     tracing::warn!(
                         error = %fault,
                         ends = ?old.fetched.access.expires_at.map(|end| end.to_string()),
                         "the store's credentials were not renewed; the present ones are still good"
                     );
                     old.due = again_at(now, old.fetched.access.expires_at);
-                    Ok(old.fetched.credential.clone())
                 }
-                None => Err(fault),
-            },
+                (Err(fault), None) => return Err(fault),
+            }
         }
+        let none = || Fault::new(StoreErrorKind::Unauthenticated, "there are no credentials");
+        let held = held.as_ref().ok_or_else(none)?;
+        Ok((held.fetched.credential.clone(), held.generation))
     }
 
     /// What they are, fetched anew.
@@ -118,11 +129,6 @@ impl<F: Fetch> Renewing<F> {
         let mut held = self.held.lock().await;
         let fetched = self.source.fetch().await?;
         Ok(self.keep(&mut held, fetched).access.clone())
-    }
-
-    /// Which ones there are; to be asked before a request, and told when it was refused.
-    pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Relaxed)
     }
 
     /// The store takes them.
@@ -300,27 +306,25 @@ mod tests {
     #[tokio::test]
     async fn refused_ones_are_replaced_and_only_if_there_are_others() {
         let held = script(&[Ok(("a", 9000)), Ok(("b", 9000)), Ok(("b", 9000))]);
-        held.current().await.unwrap();
-        let used = held.generation();
+        let used = held.ready().await.unwrap();
         assert!(held.refused(used).await);
         assert_eq!(held.current().await.unwrap(), "b");
         // A slower request that still had the first ones.
         assert!(held.refused(used).await);
         assert_eq!(held.current().await.unwrap(), "b");
         // The same again: it would be refused again.
-        assert!(!held.refused(held.generation()).await);
+        assert!(!held.refused(held.ready().await.unwrap()).await);
     }
 
     #[tokio::test]
     async fn fresh_ones_that_are_refused_again_and_again_end_it() {
         let names = ["a", "b", "c", "d", "e"];
         let held = script(&names.map(|name| Ok((name, 9000))));
-        held.current().await.unwrap();
         for _ in 0..STRIKES {
-            assert!(held.refused(held.generation()).await);
+            assert!(held.refused(held.ready().await.unwrap()).await);
         }
-        assert!(!held.refused(held.generation()).await);
+        assert!(!held.refused(held.ready().await.unwrap()).await);
         held.accepted();
-        assert!(held.refused(held.generation()).await);
+        assert!(held.refused(held.ready().await.unwrap()).await);
     }
 }

@@ -40,7 +40,10 @@ impl Trouble {
                 }
                 CertificateError::NotValidForName
                 | CertificateError::NotValidForNameContext { .. } => Self::WrongName,
-                CertificateError::UnknownIssuer => Self::UnknownAuthority,
+                // Or an authority of the same name with another key.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                    Self::UnknownAuthority
+                }
                 _ => Self::Other,
             },
             Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)

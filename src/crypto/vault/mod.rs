@@ -75,8 +75,8 @@ impl Vault {
         let base = address(&options.address, "VAULT_ADDR").map_err(|why| {
             settings(why, "give VAULT_ADDR=https://…; http is for 127.0.0.1 alone")
         })?;
-        let ca = options.ca_file.as_deref().map(|path| (path, "VAULT_CACERT"));
-        let rest = Rest::open(options.patience, ca).map_err(|(why, hint)| settings(why, &hint))?;
+        let rest = Rest::open(options.patience, options.ca_file.as_deref(), "VAULT_CACERT")
+            .map_err(|(why, hint)| settings(why, &hint))?;
         let namespace = options.namespace.as_deref().map(HeaderValue::from_str).transpose();
         let namespace = namespace
             .map_err(|e| settings(format!("the namespace: {e}"), "check VAULT_NAMESPACE"))?;

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     model::{Access, AccessKind, Timestamp},
-    transport::{HttpClient, Plaintext},
+    transport::{HttpClient, Plaintext, Trouble},
 };
 
 const LONGEST: usize = 64 << 10;
@@ -55,11 +55,7 @@ pub(super) fn chosen(
     {
         let authority = value(Key::AuthorityHost);
         return Ok(Chosen::Federated(Box::new(Federated::new(
-            client,
-            tenant,
-            &file,
-            authority.as_deref(),
-            options,
+            client, tenant, &file, authority.as_deref(), options,
         )?)));
     } else if let (Some(client), true) = (&client, value(Key::ClientSecret).is_some()) {
         Known::fixed(Some(format!("application {client}")), true)
@@ -173,10 +169,7 @@ impl Fetch for Federated {
         let form = Zeroizing::new(
             url::form_urlencoded::Serializer::new(String::with_capacity(token.len() * 3 + 512))
                 .append_pair("client_id", &self.client)
-                .append_pair(
-                    "client_assertion_type",
-                    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-                )
+                .append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
                 .append_pair("client_assertion", &token)
                 .append_pair("scope", SCOPE)
                 .append_pair("grant_type", "client_credentials")
@@ -187,25 +180,18 @@ impl Fetch for Federated {
             .body(Bytes::from_owner(Zeroizing::new(form.as_bytes().to_vec())))
             .map_err(|e| configuration(format!("AZURE_AUTHORITY_HOST: {e}")))?;
         let answer = self.http.exchange(request, LONGEST, PATIENCE).await.map_err(|error| {
-            let kind = if error.to_string().contains("certificate") {
-                Kind::Tls
-            } else {
-                Kind::Unavailable
-            };
-            Fault::new(
-                kind,
-                format!("credentials of {} from {}: {error}", self.whose(), self.token_url),
-            )
-            .hint("see that the authority can be reached from here")
+            let text = format!("credentials of {} from {}: {error}", self.whose(), self.token_url);
+            match Trouble::of(&error) {
+                Some(trouble) => Fault::new(Kind::Tls, text).hint(trouble.advice("--store-ca")),
+                None => Fault::new(Kind::Unavailable, text)
+                    .hint("see that the authority can be reached from here"),
+            }
         })?;
         if !answer.status().is_success() {
             return Err(self.refusal(&answer));
         }
-        let token: Token =
-            serde_json::from_slice(answer.body()).map_err(|_| self.refusal(&answer))?;
-        let end = Timestamp::now()
-            .as_microseconds()
-            .saturating_add(token.expires_in.saturating_mul(1_000_000));
+        let token: Token = serde_json::from_slice(answer.body()).map_err(|_| self.refusal(&answer))?;
+        let end = Timestamp::now().as_microseconds().saturating_add(token.expires_in.saturating_mul(1_000_000));
         let access = Access {
             principal: Some(self.whose()),
             expires_at: Timestamp::from_microseconds(end),
@@ -232,10 +218,7 @@ mod tests {
 
     #[test]
     fn refusals_of_the_authority_are_told_apart() {
-        assert_eq!(
-            meaning(401, "AADSTS700024: Client assertion is not within its valid time range").0,
-            Kind::Expired
-        );
+        assert_eq!(meaning(401, "AADSTS700024: Client assertion is not within its valid time range").0, Kind::Expired);
         assert_eq!(meaning(400, "AADSTS700016: Application not found").0, Kind::Unauthenticated);
         assert_eq!(meaning(503, "").0, Kind::Unavailable);
     }

@@ -11,6 +11,8 @@ use super::super::{
     identity::Carried,
 };
 
+use crate::transport::Trouble;
+
 /// Answers may quote whole pages.
 const LONGEST: usize = 600;
 
@@ -35,6 +37,9 @@ pub(super) fn fault(error: &Error, writes: bool) -> Fault {
         return fault;
     }
     let text = text(error);
+    if let Some(trouble) = Trouble::of(error) {
+        return Fault::new(Kind::Tls, text).hint(trouble.advice("--store-ca"));
+    }
     let unknown = if writes { Kind::Unclear } else { Kind::Unavailable };
     let kind = match error {
         Error::NotFound { .. } if no_bucket(&text) => Kind::NoBucket,

@@ -75,7 +75,7 @@ impl Cloud {
         writes: bool,
         sent: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, Fault> {
-        let generation = self.identity.generation();
+        let generation = self.identity.ready().await?;
         match sent.await {
             Ok(answer) => {
                 self.identity.accepted();
@@ -175,7 +175,8 @@ impl Backend for Cloud {
                 let (identity, mut fault) = (Arc::clone(&identity), fault(&error, false));
                 async move {
                     if fault.refused {
-                        fault.again = identity.refused(identity.generation()).await;
+                        let generation = identity.ready().await?;
+                        fault.again = identity.refused(generation).await;
                     }
                     Err(fault)
                 }

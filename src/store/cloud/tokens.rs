@@ -18,8 +18,8 @@ pub(super) trait Identity: Send + Sync {
     /// What they are, fetched anew where they come from somewhere.
     async fn access(&self) -> Result<Access, Fault>;
 
-    /// Which ones there are.
-    fn generation(&self) -> u64;
+    /// Makes sure that there are good ones, and says which.
+    async fn ready(&self) -> Result<u64, Fault>;
 
     /// The store takes them.
     fn accepted(&self);
@@ -58,8 +58,8 @@ impl Identity for Known {
         }
     }
 
-    fn generation(&self) -> u64 {
-        0
+    async fn ready(&self) -> Result<u64, Fault> {
+        Ok(0)
     }
 
     fn accepted(&self) {}
@@ -79,8 +79,8 @@ impl<F: Fetch> Identity for Tokens<F> {
         self.0.access().await
     }
 
-    fn generation(&self) -> u64 {
-        self.0.generation()
+    async fn ready(&self) -> Result<u64, Fault> {
+        self.0.ready().await
     }
 
     fn accepted(&self) {

@@ -98,6 +98,6 @@ impl Intercept for OnlyWhereAllowed {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let uri = url::Url::parse(context.request().uri())?;
-        may_be_plain(&uri, self.anywhere).map_err(|fault| Box::new(Carried(fault)).into())
+        may_be_plain(&uri, self.anywhere).map_err(|fault| Carried(fault).into())
     }
 }

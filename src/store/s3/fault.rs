@@ -11,6 +11,8 @@ use super::super::{
     identity::Carried,
 };
 
+use crate::transport::Trouble;
+
 type Advice = Option<String>;
 
 /// `writes`: whether not knowing the outcome is a doubt, rather than merely a failure.
@@ -54,6 +56,9 @@ fn text_of(error: &(dyn Error + 'static)) -> String {
 /// A failure on this side of the wire, or of the wire.
 fn local(error: &(dyn Error + 'static), otherwise: StoreErrorKind) -> Fault {
     let text = text_of(error);
+    if let Some(trouble) = Trouble::of(error) {
+        return Fault::new(StoreErrorKind::Tls, text).hint(trouble.advice("--store-ca"));
+    }
     let lower = text.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     if has(&["certificate", "tls", "corruptmessage", "corrupt message"]) {

@@ -76,7 +76,7 @@ impl S3 {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let generation = self.identity.credentials.generation();
+        let generation = self.identity.credentials.ready().await?;
         match sent.await {
             Ok(answer) => {
                 self.identity.credentials.accepted();

@@ -7,7 +7,9 @@ use std::{error::Error as _, fmt, path::PathBuf};
 
 use aws_credential_types::Credentials;
 use aws_sdk_sts::{
-    Client, config::Builder, error::SdkError,
+    Client,
+    config::Builder,
+    error::SdkError,
     operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -21,7 +23,10 @@ use super::{
     },
     identity::timestamp,
 };
-use crate::model::{Access, AccessKind};
+use crate::{
+    model::{Access, AccessKind},
+    transport::Trouble,
+};
 
 const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 const ROLE: &str = "AWS_ROLE_ARN";
@@ -54,9 +59,7 @@ impl WebIdentity {
         };
         let session = match set("AWS_ROLE_SESSION_NAME").or_else(|| set("BACKSTAY_POD_NAME")) {
             Some(name) => name,
-            None => {
-                tokio::fs::read_to_string("/proc/sys/kernel/hostname").await.unwrap_or_default()
-            }
+            None => tokio::fs::read_to_string("/proc/sys/kernel/hostname").await.unwrap_or_default(),
         };
         let sts = Client::from_conf(sts.clone().build());
         Ok(Some(Self { role, token_file, session: session_name(&session), sts }))
@@ -83,8 +86,7 @@ impl WebIdentity {
             end,
             "WebIdentityToken",
         );
-        let assumed =
-            answer.assumed_role_user().map(|user| user.arn()).filter(|arn| !arn.is_empty());
+        let assumed = answer.assumed_role_user().map(|user| user.arn()).filter(|arn| !arn.is_empty());
         let access = Access {
             principal: Some(assumed.unwrap_or(&self.role).to_owned()),
             expires_at: end.and_then(timestamp),
@@ -99,10 +101,13 @@ impl WebIdentity {
         }
         let SdkError::ServiceError(refusal) = error else {
             let text = error.source().map_or_else(|| error.to_string(), chain);
-            let kind = if text.contains("certificate") { Kind::Tls } else { Kind::Unavailable };
-            return Fault::new(kind, format!("assume {self}: {text}")).hint(
-                "see that STS can be reached: AWS_REGION, AWS_ENDPOINT_URL_STS, the network",
-            );
+            let text = format!("assume {self}: {text}");
+            return match Trouble::of(error) {
+                Some(trouble) => Fault::new(Kind::Tls, text).hint(trouble.advice("--store-ca")),
+                None => Fault::new(Kind::Unavailable, text).hint(
+                    "see that STS can be reached: AWS_REGION, AWS_ENDPOINT_URL_STS, the network",
+                ),
+            };
         };
         let status = refusal.raw().status().as_u16();
         let (code, message) = {
@@ -110,8 +115,7 @@ impl WebIdentity {
             (said.code().unwrap_or_default(), said.message().unwrap_or_default())
         };
         let (kind, hint) = meaning(status, code, message);
-        Fault::new(kind, format!("assume {self}: STS answered {status} {code}: {message}"))
-            .hint(hint)
+        Fault::new(kind, format!("assume {self}: STS answered {status} {code}: {message}")).hint(hint)
     }
 }
 
