@@ -59,6 +59,20 @@ impl Version {
     }
 }
 
+impl Version {
+    /// One of this name, with the key that is given.
+    pub(crate) fn with(name: &str, rsa: Option<&[u8]>, aes: Option<&[u8]>) -> Self {
+        let mut version = Self { name: name.to_owned(), ..Self::new() };
+        if let Some(rsa) = rsa {
+            version.rsa = PrivateDecryptingKey::from_pkcs8(rsa).unwrap();
+        }
+        if let Some(aes) = aes {
+            version.aes = aes.try_into().unwrap();
+        }
+        version
+    }
+}
+
 /// A key with its versions, the first one first.
 pub(crate) struct VaultKey {
     pub(crate) kind: &'static str,
