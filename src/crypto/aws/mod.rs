@@ -1,11 +1,12 @@
 //! AWS KMS: who we are, where the keys are, and what its refusals mean.
 
+mod access;
 mod fault;
 mod name;
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kms::{
     Client,
     config::{
@@ -21,13 +22,14 @@ use aws_smithy_http_client::{
 };
 use aws_smithy_runtime_api::client::{http::SharedHttpClient, interceptors::dyn_dispatch_hint};
 
+pub(super) use access::access;
 pub(super) use fault::failed;
 pub(super) use name::AwsKey;
 
 use super::service::{Fault, LONGEST_PAUSE, Patience, ServiceError, is_loopback};
 
-/// A client for the region of this key. Credentials come from where the SDK looks for them.
-pub(super) async fn connect(key: &AwsKey, patience: Patience) -> Result<Client, ServiceError> {
+/// What the SDK finds for the region of this key. Credentials come from where it looks for them.
+async fn config(key: &AwsKey, patience: Patience) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(patience.connect)
         .operation_attempt_timeout(patience.answer)
@@ -44,7 +46,12 @@ pub(super) async fn connect(key: &AwsKey, patience: Patience) -> Result<Client, 
     if let Some(region) = key.region() {
         loader = loader.region(Region::new(region.to_owned()));
     }
-    let shared = loader.load().await;
+    loader.load().await
+}
+
+/// A client for the region of this key.
+pub(super) async fn connect(key: &AwsKey, patience: Patience) -> Result<Client, ServiceError> {
+    let shared = config(key, patience).await;
     if shared.region().is_none() {
         return Err(ServiceError {
             fault: Fault::Settings,

@@ -11,9 +11,9 @@ use super::{KeyContext, Kms, KmsError};
 use crate::{
     crypto::{
         Dek, Fault, Patience,
-        aws::{AwsKey, connect, failed},
+        aws::{AwsKey, access, connect, failed},
     },
-    model::WrappedDek,
+    model::{Access, WrappedDek},
 };
 
 /// The name of this kind of wrap in key records.
@@ -130,5 +130,9 @@ impl Kms for AwsKms {
                 })
             }
         }
+    }
+
+    async fn access(&self) -> Result<Access, KmsError> {
+        Ok(access(&self.key).await?)
     }
 }

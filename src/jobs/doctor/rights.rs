@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn it_is_told_as_whom() {
         let mut access = Access::of(AccessKind::PodIdentity);
-        let detail = |access| kek(&May::Yes, &May::No, Some(access), None).detail;
+        let detail = |access: &Access| kek(&May::Yes, &May::No, Some(access), None).detail;
         assert!(detail(&access).starts_with("this identity (pod-identity) may wrap and may not"));
         access.principal = Some("node@p".to_owned());
         assert_eq!(detail(&access), "node@p (pod-identity) may wrap and may not unwrap: a writer");
