@@ -142,8 +142,8 @@ pub(super) enum Command {
 #[command(next_help_heading = "Repository and keys")]
 pub(super) struct AlsoArgs {
     /// Another KEK that can open what is sealed now, such as the public half of a break-glass key
-    /// whose private half lies in a safe: file:/PATH.pub; can be given several times, in the
-    /// variable with commas between
+    /// whose private half lies in a safe, file:/PATH.pub, or one in another key service; can be given
+    /// several times, in the variable with commas between
     #[arg(long, env = "BACKSTAY_ALSO_KEK", value_name = "URI", value_delimiter = ',')]
     pub(super) also_kek: Vec<String>,
 }

@@ -49,9 +49,12 @@ struct Lease {
     ends_at: Option<Timestamp>,
 }
 
+/// No token is kept for longer, whatever is said of it.
+const LONGEST: Duration = Duration::from_hours(24);
+
 impl Lease {
     fn of(Granted { token, lasts }: Granted) -> Self {
-        let now = Instant::now();
+        let (now, lasts) = (Instant::now(), lasts.min(LONGEST));
         let micros = i64::try_from(lasts.as_micros()).unwrap_or(i64::MAX);
         let ends_at = Timestamp::now().as_microseconds().checked_add(micros);
         // Two thirds in is early enough to try more than once; a request takes a moment, too.
@@ -59,7 +62,7 @@ impl Lease {
         Self {
             token,
             due: now + lasts * 2 / 3,
-            end: now + lasts - moment,
+            end: now + lasts.saturating_sub(moment),
             ends_at: ends_at.and_then(Timestamp::from_microseconds),
         }
     }
@@ -213,8 +216,8 @@ pub(super) async fn request(
 fn said(body: &[u8]) -> String {
     let json = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
     let error = &json["error"];
-    let text = [&json["error_description"], &error["message"], error].into_iter();
-    match text.filter_map(serde_json::Value::as_str).next() {
+    let mut text = [&json["error_description"], &error["message"], error].into_iter();
+    match text.find_map(serde_json::Value::as_str) {
         Some(text) => plain(text),
         None => plain(&String::from_utf8_lossy(body)),
     }

@@ -111,7 +111,7 @@ impl Default for Patience {
 /// No pause of our own choice is longer.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// No pause that a service asks for is waited for when it is longer.
-const LONGEST_ASKED: Duration = Duration::from_secs(60);
+const LONGEST_ASKED: Duration = Duration::from_mins(1);
 
 impl Patience {
     /// Whether to ask the same again. It waits before it says yes: for as long as the service has

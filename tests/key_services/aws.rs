@@ -23,6 +23,7 @@ use crate::{
 pub(crate) fn env(endpoint: &str) -> Vec<(&'static str, String)> {
     vec![
         ("AWS_ENDPOINT_URL_KMS", endpoint.to_owned()),
+        ("AWS_ENDPOINT_URL_STS", endpoint.to_owned()),
         ("AWS_ACCESS_KEY_ID", "AKIDTESTS".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "a-secret-of-the-tests-of-aws-kms".to_owned()),
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
@@ -80,7 +81,8 @@ async fn a_dek_is_generated_and_opened_in_its_context_by_the_key_that_is_pinned(
     let opened = kms.last("Decrypt");
     assert_eq!((&opened["KeyId"], &opened["EncryptionContext"]), (&arn.into(), context));
     // Wraps, unwraps, and refuses another context, all by the service.
-    with(&home, &["doctor"], &[]).says("wraps and unwraps");
+    let doctor = with(&home, &["doctor"], &[]).says("wraps and unwraps");
+    doctor.says("arn:aws:sts::123456789012:user/moto (static) may wrap and may unwrap");
     assert_eq!((kms.count("GenerateDataKey"), kms.count("Encrypt")), (2, 0));
     assert_eq!(kms.count("Decrypt"), 3);
 }

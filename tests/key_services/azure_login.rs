@@ -37,7 +37,7 @@ fn workload(vault: &KeyVault, token_file: PathBuf, tenant: &str) -> AzureLogin {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_account_s_token_is_exchanged_and_read_anew_each_time() {
     let vault = KeyVault::start().await;
-    vault.lock().lifetime = 3;
+    vault.lock().lifetime = 6;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token");
     std::fs::write(&file, "jwt-1\n").unwrap();
@@ -46,7 +46,7 @@ async fn a_service_account_s_token_is_exchanged_and_read_anew_each_time() {
     kms.generate(&context(1)).await.unwrap();
     kms.generate(&context(1)).await.unwrap();
     assert_eq!(vault.asked("oauth2"), 1);
-    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    tokio::time::sleep(Duration::from_millis(4_300)).await;
     vault.lock().subjects.clear();
     vault.lock().subjects.insert("jwt-2".to_owned(), CLIENT.to_owned());
     std::fs::write(&file, "jwt-2").unwrap();
@@ -57,9 +57,9 @@ async fn a_service_account_s_token_is_exchanged_and_read_anew_each_time() {
     assert!(access.renewable && access.expires_at.is_some(), "{access:?}");
     // Entra is away: the token at hand goes on, and then no more.
     vault.lock().always = Some(("oauth2", (503, "ServiceUnavailable", "away", None)));
-    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    tokio::time::sleep(Duration::from_millis(4_300)).await;
     kms.generate(&context(1)).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!(fault(kms.generate(&context(1)).await).0, Fault::Broken);
     vault.lock().always = None;
     // Revoked: another one, once.

@@ -91,7 +91,7 @@ impl Stage<'_> {
 
     fn archive(&self, source: &MariaDb) {
         let mut args = self.home.backup(&source.socket, &["--until-current"]);
-        args[0] = "archive".to_owned();
+        "archive".clone_into(&mut args[0]);
         self.home.run(&strs(&args)).expect(0);
     }
 

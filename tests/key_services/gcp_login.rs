@@ -44,20 +44,20 @@ fn open(service: &CloudKms, path: PathBuf) -> Result<GcpKms, backstay::crypto::k
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_the_machine_is_kept_and_renewed_before_the_end() {
     let service = CloudKms::start().await;
-    service.lock().lifetime = 3;
+    service.lock().lifetime = 6;
     let kms = kms(&service, "kek");
     kms.generate(&context(1)).await.unwrap();
     kms.generate(&context(1)).await.unwrap();
     assert_eq!(service.asked("/token"), 1);
-    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    tokio::time::sleep(Duration::from_millis(4_300)).await;
     kms.generate(&context(1)).await.unwrap();
     assert_eq!(service.asked("/token"), 2, "renewed while the old one was still good");
     // Whoever gives tokens is away: the one at hand goes on, and then no more.
     let away = (503, "UNAVAILABLE", "away", None);
     service.lock().always = Some(("/token", away));
-    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    tokio::time::sleep(Duration::from_millis(4_300)).await;
     kms.generate(&context(1)).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
     let (what, why) = fault(kms.generate(&context(1)).await);
     assert_eq!(what, Fault::Broken, "{why}");
     service.lock().always = None;

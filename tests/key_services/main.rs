@@ -38,3 +38,4 @@ mod stage;
 mod vault;
 mod vault_cycle;
 mod vault_login;
+mod vectors;

@@ -15,9 +15,9 @@ use aws_sdk_kms::{
 };
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::State,
-    http::{Request, StatusCode},
+    http::{HeaderMap, Request, StatusCode},
     response::{IntoResponse, Response},
 };
 use backstay::crypto::RunKey;
@@ -155,6 +155,10 @@ async fn serve(State(door): State<Door>, request: Request<Body>) -> Response {
     let body = to_bytes(body, 1 << 20).await.unwrap();
     let target = parts.headers.get("x-amz-target").map(|v| v.to_str().unwrap().to_owned());
     let target = target.unwrap_or_default();
+    if target.is_empty() {
+        // Not of KMS: who asks is moto's to say.
+        return pass(&door, parts.headers, body).await;
+    }
     let action = target.trim_start_matches("TrentService.").to_owned();
     let mut asked: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let mut headers = parts.headers;
@@ -205,6 +209,13 @@ async fn serve(State(door): State<Door>, request: Request<Body>) -> Response {
         answered["KeyId"] = named.into();
     }
     answer(status, &answered)
+}
+
+/// Hands a request on to moto as it is.
+async fn pass(door: &Door, mut headers: HeaderMap, body: Bytes) -> Response {
+    headers.remove("host");
+    let sent = door.http.post(&door.moto).headers(headers).body(body).send().await.unwrap();
+    (sent.status(), sent.text().await.unwrap()).into_response()
 }
 
 /// Ed25519 as AWS documents it: RFC 8032 over the message itself, the public key in DER.

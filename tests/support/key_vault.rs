@@ -59,6 +59,20 @@ impl Version {
     }
 }
 
+impl Version {
+    /// One of this name, with the key that is given.
+    pub(crate) fn with(name: &str, rsa: Option<&[u8]>, aes: Option<&[u8]>) -> Self {
+        let mut version = Self { name: name.to_owned(), ..Self::new() };
+        if let Some(rsa) = rsa {
+            version.rsa = PrivateDecryptingKey::from_pkcs8(rsa).unwrap();
+        }
+        if let Some(aes) = aes {
+            version.aes = aes.try_into().unwrap();
+        }
+        version
+    }
+}
+
 /// A key with its versions, the first one first.
 pub(crate) struct VaultKey {
     pub(crate) kind: &'static str,
@@ -343,7 +357,7 @@ impl VaultKey {
     fn usable(&self, version: &Version, verb: &str, wraps: bool) -> Result<(), Box<Response>> {
         let refused = |code, said: String| Err(Box::new(refused(403, code, &said)));
         let makes = verb == "wrapkey" || verb == "encrypt";
-        if !version.enabled && !(wraps && makes) {
+        if !(version.enabled || wraps && makes) {
             let said = format!("Operation {verb} is not allowed on a disabled key.");
             return refused("Forbidden/KeyDisabled", said);
         }
@@ -373,11 +387,11 @@ fn decoded(body: &Value, field: &str) -> Vec<u8> {
 }
 
 impl Version {
-    fn operate(&self, verb: &str, kid: &str, kind: &str, body: &Value) -> Response {
+    fn operate(&self, verb: &str, kid: &str, kty: &str, body: &Value) -> Response {
         let bad = |said: &str| refused(400, "BadParameter", said);
         let value = decoded(body, "value");
         let text = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
-        let is_rsa = kind.starts_with("RSA");
+        let is_rsa = kty.starts_with("RSA");
         match (verb, body["alg"].as_str().unwrap_or_default()) {
             ("wrapkey", "RSA-OAEP-256") if is_rsa => {
                 let key = OaepPublicEncryptingKey::new(self.rsa.public_key()).unwrap();
@@ -393,7 +407,7 @@ impl Version {
                     Err(_) => bad("The parameter is incorrect.\r\n"),
                 }
             }
-            ("encrypt", "A256GCM") if kind == "oct-HSM" => {
+            ("encrypt", "A256GCM") if kty == "oct-HSM" => {
                 // The service chooses the nonce itself.
                 let nonce: [u8; 12] = random().unwrap();
                 let aad = decoded(body, "aad");
@@ -409,7 +423,7 @@ impl Version {
                     }),
                 )
             }
-            ("decrypt", "A256GCM") if kind == "oct-HSM" => {
+            ("decrypt", "A256GCM") if kty == "oct-HSM" => {
                 let sealed = [value, decoded(body, "tag")].concat();
                 let Ok(nonce) = <[u8; 12]>::try_from(decoded(body, "iv")) else {
                     return bad("The iv is not 96 bits long.");
@@ -423,7 +437,7 @@ impl Version {
                 }
             }
             (_, algorithm) => {
-                bad(&format!("Algorithm {algorithm} is not supported by a key of kty {kind}."))
+                bad(&format!("Algorithm {algorithm} is not supported by a key of kty {kty}."))
             }
         }
     }

@@ -36,15 +36,13 @@ pub(super) fn by(
             }
         }
         // The platform sets both for what it runs, and nobody outside of it can use them.
-        (None, Some(endpoint)) => match variable("IDENTITY_HEADER") {
-            Some(header) => {
-                AzureLogin::Platform { endpoint, header: SecretString::from(header), client }
-            }
-            None => {
+        (None, Some(endpoint)) => {
+            let Some(header) = variable("IDENTITY_HEADER") else {
                 let why = "IDENTITY_ENDPOINT without IDENTITY_HEADER is not supported (Azure Arc)";
                 return Err(missing(why, "set AZURE_FEDERATED_TOKEN_FILE and what belongs to it"));
-            }
-        },
+            };
+            AzureLogin::Platform { endpoint, header: SecretString::from(header), client }
+        }
         (None, None) if variable("AZURE_CLIENT_SECRET").is_some() => {
             let why = "AZURE_CLIENT_SECRET is not read: no secret belongs into an environment";
             let hint = "use workload identity (AZURE_FEDERATED_TOKEN_FILE) or a managed identity";

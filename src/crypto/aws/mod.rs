@@ -1,11 +1,12 @@
 //! AWS KMS: who we are, where the keys are, and what its refusals mean.
 
+mod access;
 mod fault;
 mod name;
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kms::{
     Client,
     config::{
@@ -16,34 +17,37 @@ use aws_sdk_kms::{
 };
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 
+pub(super) use access::access;
 pub(super) use fault::failed;
 pub(super) use name::AwsKey;
 
 use super::service::{Fault, LONGEST_PAUSE, Patience, ServiceError};
 use crate::transport::{Dialer, DialerOptions, Plaintext, is_loopback, smithy_client};
 
-/// A client for the region of this key, and how it makes its connections to the service.
-/// Credentials come from where the SDK looks for them.
-pub(super) async fn connect(
-    key: &AwsKey,
-    patience: Patience,
-) -> Result<(Client, Dialer), ServiceError> {
-    let settings = |why: String, hint: &str| ServiceError {
+fn settings(key: &AwsKey, why: String, hint: &str) -> ServiceError {
+    let hint = hint.to_owned();
+    ServiceError {
         fault: Fault::Settings,
         operation: "set up AWS KMS",
         key: key.to_string(),
         why,
-        hint: hint.to_owned(),
+        hint,
+    }
+}
+
+fn dialer(key: &AwsKey, patience: Patience) -> Result<Dialer, ServiceError> {
+    let options = DialerOptions {
+        plaintext: Plaintext::Anywhere, // NeverInTheClear says where not
+        patience: patience.connect,
+        ..DialerOptions::default()
     };
-    // What hands out credentials is another service, and is not taken for this one.
-    let dialer = || {
-        let options = DialerOptions {
-            plaintext: Plaintext::Anywhere, // NeverInTheClear says where not
-            patience: patience.connect,
-            ..DialerOptions::default()
-        };
-        Dialer::new(&options).map_err(|e| settings(e.to_string(), "check the CA certificates here"))
-    };
+    Dialer::new(&options)
+        .map_err(|e| settings(key, e.to_string(), "check the file that SSL_CERT_FILE names"))
+}
+
+/// What the SDK finds for the region of this key. Credentials come from where it looks for them;
+/// what hands them out is another service, and is not taken for AWS KMS.
+async fn config(key: &AwsKey, patience: Patience) -> Result<SdkConfig, ServiceError> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(patience.connect)
         .operation_attempt_timeout(patience.answer)
@@ -54,20 +58,29 @@ pub(super) async fn connect(
         .with_initial_backoff(patience.pause.max(Duration::from_millis(1)))
         .with_max_backoff(LONGEST_PAUSE);
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(smithy_client(&dialer()?))
+        .http_client(smithy_client(&dialer(key, patience)?))
         .timeout_config(timeouts)
         .retry_config(retries);
     if let Some(region) = key.region() {
         loader = loader.region(Region::new(region.to_owned()));
     }
-    let shared = loader.load().await;
+    Ok(loader.load().await)
+}
+
+/// A client for the region of this key, and how it makes its connections to the service.
+pub(super) async fn connect(
+    key: &AwsKey,
+    patience: Patience,
+) -> Result<(Client, Dialer), ServiceError> {
+    let shared = config(key, patience).await?;
     if shared.region().is_none() {
         return Err(settings(
+            key,
             "it does not say in which region it is".to_owned(),
             "give the key's or the alias's ARN, or set AWS_REGION",
         ));
     }
-    let dialer = dialer()?;
+    let dialer = dialer(key, patience)?;
     let config = aws_sdk_kms::config::Builder::from(&shared)
         .http_client(smithy_client(&dialer))
         .interceptor(NeverInTheClear);

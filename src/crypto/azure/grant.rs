@@ -37,7 +37,8 @@ pub(super) struct Entra {
 /// What all three answer. The metadata service writes numbers as texts.
 #[derive(Deserialize)]
 struct Token {
-    access_token: Zeroizing<String>,
+    #[serde(rename = "access_token")]
+    access: Zeroizing<String>,
     #[serde(default, deserialize_with = "seconds")]
     expires_in: Option<u64>,
     #[serde(default, deserialize_with = "seconds")]
@@ -66,7 +67,7 @@ impl Token {
             self.expires_on.unwrap_or(0).saturating_sub(u64::try_from(now).unwrap_or(0))
         });
         Granted {
-            token: SecretString::from(self.access_token.as_str()),
+            token: SecretString::from(self.access.as_str()),
             lasts: Duration::from_secs(lasts),
         }
     }

@@ -18,7 +18,8 @@ struct Refused {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Status {
-    status: String,
+    #[serde(rename = "status")]
+    code: String,
     message: String,
     details: Vec<Detail>,
 }
@@ -48,8 +49,8 @@ pub(super) fn read(ask: &Ask<'_>, answer: &Answer) -> Refusal {
     let in_state = |state: &str| said.contains(&format!("current state is: {state}"));
     let is_off = error.details.iter().any(|d| d.reason == "SERVICE_DISABLED");
     // Of the ciphertext it says nothing else: not which part of it, and not whether it is the context.
-    let unopened = error.status == "INVALID_ARGUMENT" && has("decryption failed");
-    let (fault, hint) = match (answer.status.as_u16(), error.status.as_str()) {
+    let unopened = error.code == "INVALID_ARGUMENT" && has("decryption failed");
+    let (fault, hint) = match (answer.status.as_u16(), error.code.as_str()) {
         (401, _) => (Fault::Denied, DENIED_TOKEN.to_owned()),
         (403, _) if is_off => {
             (Fault::Denied, "enable cloudkms.googleapis.com in the key's project".to_owned())
@@ -93,8 +94,7 @@ pub(super) fn read(ask: &Ask<'_>, answer: &Answer) -> Refusal {
         ),
         _ => (Fault::Unexpected, ask.service.unexpected.to_owned()),
     };
-    let name =
-        if error.status.is_empty() { answer.status.to_string() } else { error.status.clone() };
+    let name = if error.code.is_empty() { answer.status.to_string() } else { error.code.clone() };
     let why = if said.is_empty() { name } else { format!("{name}: {said}") };
     let forged = unopened && fault != Fault::OtherKey;
     let lacks_right = answer.status == StatusCode::FORBIDDEN && !is_off;

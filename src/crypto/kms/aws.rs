@@ -11,9 +11,9 @@ use super::{KeyContext, Kms, KmsError};
 use crate::{
     crypto::{
         Dek, Fault, Patience,
-        aws::{AwsKey, connect, failed},
+        aws::{AwsKey, access, connect, failed},
     },
-    model::{Connection, Peer, TransportSecurity, WrappedDek},
+    model::{Access, Connection, Peer, TransportSecurity, WrappedDek},
     transport::Dialer,
 };
 
@@ -140,5 +140,9 @@ impl Kms for AwsKms {
             Some(dialer) => dialer.seen().connection(Peer::Kms),
             None => Connection::new(Peer::Kms, TransportSecurity::Unknown),
         }
+    }
+
+    async fn access(&self) -> Result<Access, KmsError> {
+        Ok(access(&self.key).await?)
     }
 }
