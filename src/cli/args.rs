@@ -92,6 +92,10 @@ pub(super) struct StoreArgs {
     /// A private CA to verify the store's certificate with, PEM
     #[arg(long, global = true, env = "BACKSTAY_STORE_CA", value_name = "FILE")]
     pub(super) store_ca: Option<PathBuf>,
+    /// Credentials in a file, and none from the environment: for s3:// a shared credentials file (its
+    /// profile `default`), for gs:// a service account's key, for az:// lines NAME = VALUE
+    #[arg(long, global = true, env = "BACKSTAY_STORE_CREDENTIALS", value_name = "FILE")]
+    pub(super) store_credentials: Option<PathBuf>,
     /// Take an http:// endpoint that is another machine than this one: names, sizes and signatures
     /// of requests are then there to be read, and answers to be changed
     #[arg(long, global = true, env = "BACKSTAY_ALLOW_PLAINTEXT_STORE")]

@@ -70,6 +70,7 @@ impl Global {
             path_style: self.store.store_path_style,
             ca_file: self.store.store_ca.clone(),
             allow_plaintext: self.store.allow_plaintext_store,
+            credentials_file: self.store.store_credentials.clone(),
             ..patience
         };
         Ok(store::open(url, &options).await.map_err(PipelineError::from)?)

@@ -98,10 +98,15 @@ def parse_json(raw):
 
 # ---- 3: records ----
 POSITION = shaped(file=is_text, position=is_int)
+CONNECTION = shaped(to=among("store", "kms", "signer", "database", "source"),
+                    security=among("local", "tls-verified", "tls-unverified", "plain", "unknown"),
+                    tls_opt=shaped(version=is_text, cipher=is_text))
+IDENTITY = shaped(host_opt=is_text, user_opt=is_text, pod_opt=is_text, namespace_opt=is_text, principal_opt=is_text,
+                  access_opt=among("local", "static", "web-identity", "pod-identity", "instance", "unknown"))
 ENVELOPE = shaped(payloadType=is_text, payload=is_bytes, signatures=list_of(shaped(keyid=is_text, sig=is_bytes)))
 RECORDS = {
     "run": shaped(version=is_int, run_id=is_id, cluster_uuid=is_id, role=among("backup", "archive", "rewrap"), public_key=is_digest,
-                  dek_id_opt=is_id, started_at=is_instant, identity=shaped(host_opt=is_text, user_opt=is_text),
+                  dek_id_opt=is_id, started_at=is_instant, identity=IDENTITY,
                   tool_version=is_text),
     "cluster": shaped(version=is_int, cluster_uuid=is_id, run_id=is_id, created_at=is_instant),
     "key": shaped(version=is_int, cluster_uuid=is_id, dek_id=is_id, run_id=is_id, generation=is_int,
@@ -119,7 +124,7 @@ RECORDS = {
             is_replica_opt=is_bool, lower_case_table_names_opt=is_u8, page_size=is_u32, data_bytes=is_int,
             options_opt=texts),
         proof=among("exit", "verdict", "framing"), files=is_int, bytes_read=is_int, payload_bytes=is_int,
-        bytes_stored=is_int, tool_version=is_text,
+        bytes_stored=is_int, tool_version=is_text, connections_opt=list_of(CONNECTION),
         volumes=list_of(shaped(sequence=is_int, bytes=is_int, sha256=is_digest, chunks=is_int, plain_bytes=is_int))),
     "audit": shaped(version=is_int, cluster_uuid=is_id, number=is_int, previous=is_digest, run_id=is_id, at=is_instant,
                     action=among("backup-committed"), subject=is_name, record_sha256=is_digest),

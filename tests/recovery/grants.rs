@@ -40,12 +40,12 @@ impl Login<'_> {
         let (port, socket) = (self.node.port.to_string(), self.node.socket.display().to_string());
         let password = self.home.path("password").display().to_string();
         let way = if user == "backup" {
-            ["--mysql-socket", &socket, "--mysql-tls", "disabled"].to_vec()
+            ["--mysql-socket", &socket].to_vec()
         } else {
-            ["--mysql-host", "127.0.0.1", "--mysql-port", &port, "--mysql-tls", "preferred"]
-                .to_vec()
+            ["--mysql-host", "127.0.0.1", "--mysql-port", &port].to_vec()
         };
-        let who = ["--mysql-user", user, "--mysql-password-file", &password];
+        let mut who = vec!["--mysql-user", user, "--mysql-password-file", &password];
+        who.extend(["--mysql-tls", "preferred", "--allow-insecure-mysql"]);
         self.home.run(&[&[command], &way[..], &who[..], more].concat())
     }
 }

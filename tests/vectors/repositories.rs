@@ -9,8 +9,8 @@ use backstay::{
         RunIdentity, RunRecord, SourceRecord, layout,
     },
     model::{
-        AttemptId, BackupId, ClusterName, DekId, EngineKind, ProofKind, RunId, Sha256Digest,
-        Timestamp, TransportSecurity, WrappedDek,
+        AccessKind, AttemptId, BackupId, ClusterName, Connection, DekId, EngineKind, Peer,
+        ProofKind, RunId, Sha256Digest, Timestamp, TlsFacts, TransportSecurity, WrappedDek,
     },
 };
 use sha2::{Digest as _, Sha256};
@@ -121,13 +121,19 @@ fn manifest() -> (Manifest, Object) {
 }
 
 pub(crate) fn good(wrap: &WrappedDek) -> Stored {
+    let id = header(0);
+    good_of(wrap, &run_record(id.run, id.dek, &run_key()), &manifest().0)
+}
+
+/// The same, of another run record or manifest.
+fn good_of(wrap: &WrappedDek, run: &RunRecord, manifest: &Manifest) -> Stored {
     let (c, id, key) = (name(), header(0), run_key());
     let signer = RunKey::from_seed(&SIGNER).unwrap();
     let cluster =
         ClusterRecord { version: 1, cluster_uuid: id.cluster, run_id: id.run, created_at: at() };
-    let (manifest, object) = manifest();
+    let (_, object) = self::manifest();
     let volume = layout::volume(&c, &manifest.backup_id, manifest.attempt, 0);
-    let sealed = signed(&manifest, &key, |_| {});
+    let sealed = signed(manifest, &key, |_| {});
     let mut previous = Sha256Digest([0; 32]);
     let mut stored: Stored = (1..=2)
         .map(|number| {
@@ -138,10 +144,7 @@ pub(crate) fn good(wrap: &WrappedDek) -> Stored {
         })
         .collect();
     stored.insert(layout::cluster(&c), signed(&cluster, &key, |_| {}));
-    stored.insert(
-        layout::run(&c, id.run),
-        signed(&run_record(id.run, id.dek, &key), &signer, |_| {}),
-    );
+    stored.insert(layout::run(&c, id.run), signed(run, &signer, |_| {}));
     stored.insert(layout::key(&c, id.dek, 1), signed(&key_record(wrap, 1), &key, |_| {}));
     stored.insert(layout::manifest(&c, &manifest.backup_id), sealed);
     stored.insert(volume, object.bytes());
@@ -293,7 +296,76 @@ pub(crate) fn bad(base: &Stored, wrap: &WrappedDek) -> Vec<Bad> {
     ));
     cases.extend(usurpers(base, wrap));
     cases.extend(rewrapping(base, wrap));
+    cases.extend(told(base, wrap));
     cases
+}
+
+/// A run that says as whom it wrote, and a manifest that says over which connections.
+fn told(base: &Stored, wrap: &WrappedDek) -> Vec<Bad> {
+    let (c, id, key) = (name(), header(0), run_key());
+    let signer = RunKey::from_seed(&SIGNER).unwrap();
+    let mut run = run_record(id.run, id.dek, &key);
+    run.identity = RunIdentity {
+        host: Some("node-7".into()),
+        user: Some("backstay".into()),
+        pod: Some("backup-7".into()),
+        namespace: Some("shop".into()),
+        principal: Some("arn:aws:sts::123456789012:assumed-role/backup/backstay-backup-7".into()),
+        access: Some(AccessKind::WebIdentity),
+    };
+    let (mut manifest, _) = manifest();
+    let tls = |version: &str, cipher: &str| {
+        Some(TlsFacts { version: version.into(), cipher: cipher.into() })
+    };
+    manifest.connections = vec![
+        Connection {
+            to: Peer::Store,
+            security: TransportSecurity::TlsVerified,
+            tls: tls("1.3", "TLS_AES_256_GCM_SHA384"),
+        },
+        Connection::new(Peer::Kms, TransportSecurity::Local),
+        Connection::new(Peer::Signer, TransportSecurity::Plain),
+        Connection {
+            to: Peer::Database,
+            security: TransportSecurity::TlsUnverified,
+            tls: tls("1.2", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
+        },
+        Connection::new(Peer::Source, TransportSecurity::TlsVerified),
+    ];
+    let (run_name, manifest_name) = (layout::run(&c, id.run), layout::manifest(&c, &backup()));
+    let of_run = |edit: fn(&mut serde_json::Value)| {
+        with(base, run_name.clone(), signed(&run, &signer, edit))
+    };
+    let of_manifest = |edit: fn(&mut serde_json::Value)| {
+        with(base, manifest_name.clone(), signed(&manifest, &key, edit))
+    };
+    vec![
+        (
+            "good-identity".into(),
+            "a run that says as whom it wrote, and a manifest that says over which connections",
+            good_of(wrap, &run, &manifest),
+        ),
+        (
+            "bad-run-access".into(),
+            "credentials of a kind that there is not",
+            of_run(|v| v["identity"]["access"] = "borrowed".into()),
+        ),
+        (
+            "bad-run-identity-field".into(),
+            "an identity with a field more",
+            of_run(|v| v["identity"]["secret"] = "x".into()),
+        ),
+        (
+            "bad-manifest-connection".into(),
+            "a connection to a peer that there is not",
+            of_manifest(|v| v["connections"][1]["to"] = "printer".into()),
+        ),
+        (
+            "bad-manifest-connection-field".into(),
+            "a connection with a field more",
+            of_manifest(|v| v["connections"][0]["tls"]["key"] = "x".into()),
+        ),
+    ]
 }
 
 /// A second run, rightly vouched for, that says which key the first one's DEK is.

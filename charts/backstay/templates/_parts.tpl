@@ -6,6 +6,13 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .job }}
 {{- end }}
 
+{{- define "backstay.podLabels" -}}
+{{ include "backstay.labels" . }}
+{{- with (index .root.Values .job).podLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{- define "backstay.serviceAccount" -}}
 apiVersion: v1
 kind: ServiceAccount
@@ -65,11 +72,6 @@ securityContext:
     drop: [ALL]
 resources:
   {{- toYaml (index .root.Values .job).resources | nindent 2 }}
-{{- with .root.Values.repository.credentialsSecret }}
-envFrom:
-  - secretRef:
-      name: {{ . }}
-{{- end }}
 {{- end }}
 
 {{- define "backstay.env" -}}
@@ -85,6 +87,33 @@ envFrom:
 - name: BACKSTAY_STORE_REGION
   value: {{ . | quote }}
 {{- end }}
+{{- if .root.Values.repository.credentialsSecret }}
+- name: BACKSTAY_STORE_CREDENTIALS
+  value: /run/store/credentials
+{{- end }}
+{{- with .root.Values.repository.account }}
+- name: AZURE_STORAGE_ACCOUNT_NAME
+  value: {{ . | quote }}
+{{- end }}
+{{- with (index .root.Values .job).roleArn }}
+- name: AWS_ROLE_ARN
+  value: {{ . | quote }}
+- name: AWS_WEB_IDENTITY_TOKEN_FILE
+  value: /run/identity/token
+{{- with $.root.Values.webIdentity.stsEndpoint }}
+- name: AWS_ENDPOINT_URL_STS
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+# Who wrote it: a run's record says so.
+- name: BACKSTAY_POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: BACKSTAY_POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
 {{- $writes := has .job (list "archive" "backup") }}
 {{- $keys := .root.Values.keys }}
 - name: BACKSTAY_KEK
@@ -109,6 +138,12 @@ envFrom:
   value: json
 {{- end }}
 
+{{- define "backstay.mounts" -}}
+{{ include "backstay.keyMounts" . }}
+- name: scratch
+  mountPath: /tmp
+{{- end }}
+
 {{- define "backstay.keyMounts" -}}
 - name: keys
   mountPath: /run/keys
@@ -118,12 +153,16 @@ envFrom:
   mountPath: /run/token
   readOnly: true
 {{- end }}
+{{- if .root.Values.repository.credentialsSecret }}
+- name: store
+  mountPath: /run/store
+  readOnly: true
 {{- end }}
-
-{{- define "backstay.mounts" -}}
-{{ include "backstay.keyMounts" . }}
-- name: scratch
-  mountPath: /tmp
+{{- if (index .root.Values .job).roleArn }}
+- name: identity
+  mountPath: /run/identity
+  readOnly: true
+{{- end }}
 {{- end }}
 
 {{- define "backstay.keys" -}}
@@ -141,12 +180,22 @@ envFrom:
           audience: {{ . | quote }}
           expirationSeconds: 3600
 {{- end }}
+{{- with .root.Values.repository.credentialsSecret }}
+- name: store
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0400
 {{- end }}
-
-{{- define "backstay.podLabels" -}}
-{{ include "backstay.labels" . }}
-{{- with .root.Values.podLabels }}
-{{ toYaml . }}
+{{- with (index .root.Values .job).roleArn }}
+# The kubelet renews it; AWS's STS, or one that works alike, exchanges it for the role.
+- name: identity
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken:
+          path: token
+          audience: {{ $.root.Values.webIdentity.audience | quote }}
+          expirationSeconds: {{ $.root.Values.webIdentity.expirationSeconds }}
 {{- end }}
 {{- end }}
 
