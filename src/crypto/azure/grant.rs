@@ -3,7 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
-use reqwest::{Method, Url, header::CONTENT_TYPE};
+use reqwest::{
+    Method, Url,
+    header::{CONTENT_TYPE, HeaderValue},
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
@@ -148,8 +151,12 @@ impl Entra {
                 let ask = ask("ask for the identity of the platform", key);
                 let mut url = url(&ask, endpoint)?;
                 self.query(&mut url, "2019-08-01", client.as_deref());
-                let sent =
-                    rest.to(Method::GET, url).header("X-IDENTITY-HEADER", header.expose_secret());
+                let mut inside = HeaderValue::from_str(header.expose_secret()).map_err(|_| {
+                    let why = "IDENTITY_HEADER holds characters that no header has";
+                    ask.fault(Fault::Settings, why, ask.service.unexpected)
+                })?;
+                inside.set_sensitive(true);
+                let sent = rest.to(Method::GET, url).header("X-IDENTITY-HEADER", inside);
                 read(&ask, &request(rest, &ask, sent, identity).await?)
             }
         }
