@@ -28,6 +28,8 @@ struct Stage<'a> {
     refusal: (i32, &'static str),
     /// Whether it refuses to wrap, too.
     is_off: bool,
+    /// What no log may hold, not the most talkative.
+    secrets: &'a [&'static str],
 }
 
 async fn row(source: &MariaDb, value: u32) {
@@ -86,7 +88,11 @@ impl Stage<'_> {
 
     fn back_up(&self, source: &MariaDb, id: &str) {
         let args = self.home.backup(&source.socket, &["--id", id]);
-        assert_eq!(self.home.run(&strs(&args)).expect(0).json()["status"], "complete");
+        let done = with(&self.home, &strs(&args), &[("BACKSTAY_LOG", "trace")]).expect(0);
+        assert_eq!(done.json()["status"], "complete");
+        for secret in self.secrets {
+            assert!(!format!("{}{}", done.out, done.err).contains(secret), "{secret} in the log");
+        }
     }
 
     fn archive(&self, source: &MariaDb) {
@@ -127,6 +133,7 @@ async fn with_keys_in_files() {
         enable: &|home| aside(home, "aside", "kek"),
         refusal: (2, "key file"),
         is_off: true,
+        secrets: &[],
     }
     .play()
     .await;
@@ -140,7 +147,8 @@ async fn with_keys_in_vault() {
     let env = [("VAULT_ADDR", address.as_str())];
     let mut home = home("vault:transit/kek", Some("vault:transit/signer"), &env);
     let token = home.path("token");
-    std::fs::write(&token, "root").unwrap();
+    std::fs::write(&token, "a-token-of-vault").unwrap();
+    transit.grant("a-token-of-vault", &[]);
     home.env.push(("VAULT_TOKEN_FILE".to_owned(), token.display().to_string()));
     home.run(&["keys", "trust"]).expect(0);
     // A transit key is not switched off, but its versions before one are; the newest goes on wrapping.
@@ -158,6 +166,7 @@ async fn with_keys_in_vault() {
         enable: &|_| least(1),
         refusal: DISABLED,
         is_off: false,
+        secrets: &["a-token-of-vault"],
     }
     .play()
     .await;
@@ -179,6 +188,7 @@ async fn with_keys_in_aws_kms() {
         enable: &|_| kms.lock().disabled.clear(),
         refusal: DISABLED,
         is_off: true,
+        secrets: &["a-secret-of-the-tests-of-aws-kms"],
     }
     .play()
     .await;
@@ -195,9 +205,9 @@ async fn with_keys_in_google_s_cloud_kms() {
     let env = [("CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS", address.as_str())];
     let mut home = home(&uri("kek"), Some(&signer), &env);
     // A token of Kubernetes is exchanged for one of an account.
-    std::fs::write(home.path("token"), "jwt").unwrap();
-    service.lock().subjects.insert("jwt".to_owned());
-    service.lock().may_act.insert("principal:jwt".to_owned(), ACCOUNT.to_owned());
+    std::fs::write(home.path("token"), "a-token-of-kubernetes").unwrap();
+    service.lock().subjects.insert("a-token-of-kubernetes".to_owned());
+    service.lock().may_act.insert("principal:a-token-of-kubernetes".to_owned(), ACCOUNT.to_owned());
     let file = service.federation(&json!({ "file": home.path("token") }), Some(ACCOUNT));
     std::fs::write(home.path("credentials"), file.to_string()).unwrap();
     let credentials = home.path("credentials").display().to_string();
@@ -212,6 +222,7 @@ async fn with_keys_in_google_s_cloud_kms() {
         enable: &|_| state("ENABLED"),
         refusal: DISABLED,
         is_off: true,
+        secrets: &["ya29.token", "a-token-of-kubernetes"],
     }
     .play()
     .await;
@@ -232,8 +243,8 @@ async fn with_keys_in_azure_key_vault() {
     // Key Vault has no Ed25519 keys.
     let mut home = home_with_local_signer(&uri("kek"), &env);
     let token = home.path("token");
-    std::fs::write(&token, "jwt").unwrap();
-    vault.lock().subjects.insert("jwt".to_owned(), CLIENT.to_owned());
+    std::fs::write(&token, "a-token-of-kubernetes").unwrap();
+    vault.lock().subjects.insert("a-token-of-kubernetes".to_owned(), CLIENT.to_owned());
     home.env.push(("AZURE_FEDERATED_TOKEN_FILE".to_owned(), token.display().to_string()));
     let enabled = |enabled| vault.change("kek", |key| key.versions[0].enabled = enabled);
     Stage {
@@ -244,6 +255,7 @@ async fn with_keys_in_azure_key_vault() {
         enable: &|_| enabled(true),
         refusal: DISABLED,
         is_off: true,
+        secrets: &["eyJ0.token", "a-token-of-kubernetes"],
     }
     .play()
     .await;

@@ -5,12 +5,14 @@
 mod grant;
 mod name;
 mod refusal;
+mod vault;
 
 use std::path::PathBuf;
 
 use secrecy::SecretString;
 
 pub(super) use name::{AzureKey, is_version};
+pub(super) use vault::{Done, Facts, Operation, Vault};
 
 use super::{
     bearer::Bearer,
@@ -27,7 +29,7 @@ pub const IMDS: &str = "http://169.254.169.254";
 pub const AUTHORITY: &str = "https://login.microsoftonline.com";
 
 /// What is told of a vault when something is wrong with it.
-pub(super) const AZURE: Service = Service {
+const AZURE: Service = Service {
     unreachable: "check the vault's name, the network and HTTPS_PROXY; a vault that was deleted has no \
                   address: `az keyvault list-deleted`",
     unexpected: "is that the address of a Key Vault or a Managed HSM?",
@@ -77,7 +79,7 @@ pub struct AzureOptions {
 }
 
 /// The service, ready to be asked; nothing is sent yet.
-pub(super) fn open(key: &AzureKey, options: &AzureOptions) -> Result<Bearer, ServiceError> {
+fn open(key: &AzureKey, options: &AzureOptions) -> Result<Bearer, ServiceError> {
     let name = key.to_string();
     let settings = |why: String, hint: &str| ServiceError {
         fault: Fault::Settings,
