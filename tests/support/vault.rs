@@ -22,7 +22,7 @@ use backstay::{
         Accept, ChainHead, Commit, Ending, Inspect, Level, PipelineError, Progress, Repository,
         Run, RunRequest, SealRequest, append_audit, budget::Budget, commit, seal_stream,
     },
-    store::{Key, Store, StoreOptions},
+    store::{Keep, Key, Store, StoreOptions},
 };
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -120,6 +120,7 @@ impl Vault {
                 Ok(Key::new(layout::volume(&name, &backup, attempt, n)).unwrap())
             }),
             level: "1".parse::<Level>().unwrap(),
+            keep: Box::new(Keep::default),
             budget: Budget::for_cores(2),
             progress: Arc::new(Progress::default()),
             chunks_per_volume: 2,
@@ -149,6 +150,7 @@ impl Vault {
             bytes_read: sealed.bytes_read,
             bytes_stored: sealed.volumes.iter().map(|v| v.bytes).sum(),
             volumes: sealed.volumes,
+            lock: None,
             tool_version: "test".into(),
         };
         assert!(manifest.volumes.len() > 1);

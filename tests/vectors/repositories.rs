@@ -70,6 +70,7 @@ pub(crate) fn run_record(id: RunId, dek: DekId, key: &RunKey) -> RunRecord {
         dek_id: Some(dek),
         started_at: at(),
         identity: RunIdentity { host: Some("db-0".into()), user: None },
+        lock: None,
         tool_version: "0.1.0".into(),
     }
 }
@@ -114,6 +115,7 @@ fn manifest() -> (Manifest, Object) {
         payload_bytes: 2900,
         bytes_stored: volume.bytes,
         volumes: vec![volume],
+        lock: None,
         tool_version: "0.1.0".into(),
     };
     (manifest, object)

@@ -5,8 +5,6 @@ mod log;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use futures::{StreamExt, TryStreamExt, stream};
-
 use super::{
     JobError,
     choose::{COMMITTED, contradiction},
@@ -17,12 +15,11 @@ use crate::{
     model::BackupId,
     mysql::xbstream::{Dialect, Validator},
     pipeline::{
-        Accept, ChainHead, Finding, Found, Hasher, Objects, OnBad, PipelineError, Progress,
-        Repository, StoredObject,
-        budget::{Budget, FETCHES, GROUP_BYTES},
+        Accept, ChainHead, Finding, Found, Objects, OnBad, PipelineError, Progress, Repository,
+        StoredObject,
+        budget::{Budget, FETCHES},
         key, open_objects, verify_chain,
     },
-    store::StoreErrorKind,
 };
 pub use log::VerifiedLog;
 
@@ -271,7 +268,7 @@ async fn full(
         run: manifest.run_id,
         dek_id: manifest.dek_id,
         dek,
-        objects: volumes(repository, manifest)?,
+        objects: repository.locate(volumes(repository, manifest)?).await?,
         budget: Budget::here(),
         progress: Arc::clone(&request.progress),
     };
@@ -301,34 +298,13 @@ async fn quick(
     progress: &Progress,
 ) -> Result<Vec<Finding>, JobError> {
     let mut findings = Vec::new();
-    for record in volumes(repository, manifest)? {
-        let key = record.key;
-        let mut note =
-            |why: String| findings.push(Finding { object: key.to_string(), chunk: None, why });
-        let store = repository.store();
-        let size = match store.head(&key).await {
-            Ok(info) => info.size,
-            Err(error) if error.kind == StoreErrorKind::NotFound => {
-                note("it is missing".into());
-                continue;
+    for object in volumes(repository, manifest)? {
+        match repository.check_hash(object, FETCHES, progress).await {
+            Ok(()) => {}
+            Err(PipelineError::Integrity { object, why }) => {
+                findings.push(Finding { object, chunk: None, why });
             }
-            Err(error) => return Err(PipelineError::from(error).into()),
-        };
-        if size != record.bytes {
-            note(format!("it has {size} bytes, and the manifest says {}", record.bytes));
-            continue;
-        }
-        let starts = (0..size.div_ceil(GROUP_BYTES)).map(|n| n * GROUP_BYTES);
-        let ranges =
-            stream::iter(starts.map(|at| store.get_range(&key, at..size.min(at + GROUP_BYTES))));
-        let mut ranges = ranges.buffered(FETCHES);
-        let hash = Hasher::start();
-        while let Some(bytes) = ranges.try_next().await.map_err(PipelineError::from)? {
-            progress.add_stored(bytes.len());
-            hash.update(bytes).await?;
-        }
-        if hash.finish().await? != record.sha256 {
-            note("its SHA-256 is not the manifest's".into());
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(findings)

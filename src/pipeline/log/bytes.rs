@@ -11,10 +11,8 @@ use crate::{
     format::{LogEntry, LogRange, ObjectKind, SealedRange, SegmentData, SegmentEntry, layout},
     model::{DekId, RunId},
     pipeline::{
-        Accept, Hasher, Objects, OnBad, PipelineError, Progress, Repository, StoredObject,
-        budget::{Budget, GROUP_BYTES},
-        open_objects, open_whole,
-        repository::key,
+        Accept, Objects, OnBad, PipelineError, Progress, Repository, StoredObject, budget::Budget,
+        open_objects, open_whole, repository::key,
     },
     store::Key,
 };
@@ -50,7 +48,8 @@ impl<'a> RangeOpener<'a> {
                     let name =
                         layout::segment(cluster, &range.server, &range.file, range.start, id);
                     let object = described(key(&name)?, ObjectKind::LogSegment, &sealed, range);
-                    let request = self.request(found.run_id, vec![object]).await?;
+                    let objects = self.repository.locate(vec![object]).await?;
+                    let request = self.request(found.run_id, objects).await?;
                     let store = Arc::clone(self.repository.store());
                     let opened = open_objects(store, request, acceptor, OnBad::Stop).await?;
                     Ok(opened.acceptor)
@@ -89,12 +88,13 @@ impl<'a> RangeOpener<'a> {
                 if Sha256::digest(&body).as_slice() == tail.sealed.sha256.0 {
                     return Ok(());
                 }
-                Err(PipelineError::integrity(object, OTHER_HASH))
+                Err(PipelineError::integrity(object, "its SHA-256 is not the one that was signed"))
             }
             LogEntry::Segment(SegmentEntry { range, data: SegmentData::Object { id, sealed } }) => {
                 let cluster = repository.cluster();
                 let name = layout::segment(cluster, &range.server, &range.file, range.start, *id);
-                hash_object(repository, &key(&name)?, sealed, progress).await
+                let object = described(key(&name)?, ObjectKind::LogSegment, sealed, range);
+                repository.check_hash(object, 1, progress).await
             }
             _ => Ok(()),
         }
@@ -145,35 +145,6 @@ impl<'a> RangeOpener<'a> {
     }
 }
 
-const OTHER_HASH: &str = "its SHA-256 is not the one that was signed";
-
-async fn hash_object(
-    repository: &Repository,
-    object: &Key,
-    sealed: &SealedRange,
-    progress: &Progress,
-) -> Result<(), PipelineError> {
-    let store = repository.store();
-    let size = store.head(object).await.map_err(PipelineError::reading)?.size;
-    if size != sealed.bytes {
-        let why = format!("it has {size} bytes, and its record says {}", sealed.bytes);
-        return Err(PipelineError::integrity(object.as_str(), why));
-    }
-    let hash = Hasher::start();
-    let mut at = 0;
-    while at < size {
-        let end = size.min(at + GROUP_BYTES);
-        let bytes = store.get_range(object, at..end).await.map_err(PipelineError::reading)?;
-        progress.add_stored(bytes.len());
-        hash.update(bytes).await?;
-        at = end;
-    }
-    if hash.finish().await? == sealed.sha256 {
-        return Ok(());
-    }
-    Err(PipelineError::integrity(object.as_str(), OTHER_HASH))
-}
-
 fn described(key: Key, kind: ObjectKind, sealed: &SealedRange, range: &LogRange) -> StoredObject {
     StoredObject {
         key,
@@ -184,5 +155,6 @@ fn described(key: Key, kind: ObjectKind, sealed: &SealedRange, range: &LogRange)
         chunks: sealed.chunks,
         // A record can be read by itself, without the rules that make a range a range.
         plain_bytes: range.end.saturating_sub(range.start),
+        version: None,
     }
 }

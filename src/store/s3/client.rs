@@ -1,6 +1,6 @@
 //! The client: who we are, whom we trust, where the store is, and no retries of its own.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use aws_config::{BehaviorVersion, Region, profile::ProfileFileCredentialsProvider};
 use aws_sdk_s3::{
@@ -26,6 +26,7 @@ use super::{
         open::{Place, configuration, read_file},
     },
     S3,
+    keep::Wishes,
 };
 
 /// What S3 takes for the region of those that have none.
@@ -59,7 +60,12 @@ pub(in super::super) async fn connect(place: Place, options: &StoreOptions) -> R
         config = config.endpoint_url(endpoint);
     }
     let client = Client::from_conf(config.build());
-    Ok(S3 { client, place, sign_payloads: options.sign_payloads })
+    let wishes = Wishes {
+        encryption: options.encryption.clone(),
+        storage_class: options.storage_class.clone(),
+    };
+    let sign_payloads = options.sign_payloads;
+    Ok(S3 { client, place, sign_payloads, wishes, versioning: Arc::default() })
 }
 
 fn http(options: &StoreOptions) -> Result<SharedHttpClient, Fault> {
