@@ -83,6 +83,10 @@ impl Met {
         }
     }
 
+    pub(super) fn knows(&self, key: &Key) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key.as_str())
+    }
+
     pub(super) fn all(&self) -> Vec<Intruder> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PipelineError, Repository, candidates::Candidates, repository::key};
+use super::{Finding, PipelineError, Repository, candidates::Candidates, repository::key};
 use crate::{
     format::{ClusterRecord, MAX_RECORD_BYTES, RunLock, layout},
-    model::{LockMode, Protection, Retention, Timestamp},
-    store::{Keep, StoreError, StoreErrorKind, probe_keeping},
+    model::{LockMode, Protection, Retention, RunId, Timestamp},
+    store::{Keep, Kept, Key, StoreError, StoreErrorKind, Version, Versions, probe_keeping},
 };
 
 /// Longer than a run seals with one DEK: an archiver renews it after a day, and is stopped after
@@ -85,6 +85,19 @@ fn after(now: Timestamp, duration: Duration) -> Timestamp {
     // Beyond the calendar: the last year of it.
     let last = || Timestamp::from_microseconds(253_370_764_800_000_000);
     Timestamp::from_microseconds(whole).or_else(last).unwrap_or(now)
+}
+
+/// The same promise, for an object that was written at most so much earlier.
+pub(super) fn earlier(promise: Protection, by: Duration) -> Protection {
+    let retention = promise.retention.map(|retention| {
+        let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        let until = retention.until.as_microseconds().saturating_sub(by);
+        Retention {
+            until: Timestamp::from_microseconds(until).unwrap_or(retention.until),
+            ..retention
+        }
+    });
+    Protection { retention, ..promise }
 }
 
 /// The later end and the stricter mode of two retentions.
@@ -168,11 +181,14 @@ impl Repository {
     }
 
     /// Proves that the store keeps what it is asked to: locks, its encryption, a storage class.
-    pub(super) async fn probe_keep(&self, unique: &str) -> Result<(), PipelineError> {
+    ///
+    /// # Errors
+    /// `Unsupported` when it does not; the store's errors.
+    pub async fn probe_keep(&self, unique: &str) -> Result<(), PipelineError> {
         self.check_lock().await?;
         let keep = self.keep_bulk();
         let store = &**self.store();
-        if store.expected(&keep) == crate::store::Kept::default() {
+        if store.expected(&keep) == Kept::default() {
             return Ok(());
         }
         Ok(probe_keeping(store, &format!("{}/", self.cluster()), unique, &keep).await?)
@@ -194,6 +210,58 @@ impl Repository {
                 format!("the store has taken it, and not its lock: {short}"),
             )),
         }
+    }
+
+    /// What a run has promised for an object of this class that it wrote at this instant; nothing
+    /// when it locks nothing, or the time is over.
+    ///
+    /// # Errors
+    /// When the run's record is not believed, or the store fails.
+    pub async fn promise(
+        &self,
+        run: RunId,
+        class: Class,
+        at: Timestamp,
+    ) -> Result<Option<Protection>, PipelineError> {
+        let Some(lock) = self.run(run).await?.lock else { return Ok(None) };
+        let seconds = match class {
+            Class::Data => lock.data_seconds,
+            Class::Key => lock.key_seconds,
+            Class::Evidence => lock.evidence_seconds,
+        };
+        let until = after(at, Duration::from_secs(seconds));
+        let retention = Retention { mode: lock.mode, until };
+        let promise = Protection { retention: Some(retention), legal_hold: lock.legal_hold };
+        Ok((until > Timestamp::now() || lock.legal_hold).then_some(promise))
+    }
+
+    /// In what the lock of the oldest of these versions falls short of a promise.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn short_of(
+        &self,
+        versions: &Versions,
+        promise: &Protection,
+    ) -> Result<Option<Finding>, PipelineError> {
+        // What is missing altogether is told elsewhere.
+        let Some(oldest) = versions.versions.first() else { return Ok(None) };
+        let found = self.store().kept(&versions.key, oldest).await?.protection;
+        let object = versions.key.to_string();
+        Ok(found.falls_short_of(promise).map(|why| Finding { object, chunk: None, why }))
+    }
+
+    /// The same of an object that was not listed.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn look_short(
+        &self,
+        object: &str,
+        promise: &Protection,
+    ) -> Result<Option<Finding>, PipelineError> {
+        let versions = self.store().versions(&key(object)?).await?;
+        self.short_of(&versions, promise).await
     }
 
     /// Locks anew what every run rests on, for at least as long as what is written now: the
@@ -231,8 +299,8 @@ impl Repository {
 
     async fn lock_longer(
         &self,
-        key: &crate::store::Key,
-        version: &crate::store::Version,
+        key: &Key,
+        version: &Version,
         policy: LockPolicy,
     ) -> Result<(), PipelineError> {
         let wanted = policy.protection(Class::Evidence, Timestamp::now()).retention;

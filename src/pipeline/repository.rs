@@ -21,7 +21,7 @@ use crate::{
         Payload, Role, RunRecord, VolumeRecord, layout,
     },
     model::{BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest},
-    store::{Key, Store},
+    store::{Key, Store, Versions},
 };
 
 /// Requests in flight while listing.
@@ -117,6 +117,16 @@ impl Repository {
         self.trust.verify(message, signature).is_ok()
     }
 
+    /// Notes what a listing shows of intruders: more than one version, or deletions. What was
+    /// looked at more closely before stays as it was found.
+    pub fn look_for_intruders(&self, listed: &Versions) {
+        if let Some(oldest) = listed.versions.first()
+            && !self.met.knows(&listed.key)
+        {
+            self.met.note(listed, oldest);
+        }
+    }
+
     pub(super) fn met(&self) -> &Met {
         &self.met
     }
@@ -134,13 +144,36 @@ impl Repository {
         let mut found = Candidates::of(self, &object).await?;
         while let Some(bytes) = found.read(MAX_RECORD_BYTES).await? {
             let judged = self.believe_alone::<ClusterRecord>(&object, &bytes).await;
+            let judged = judged.and_then(|believed| self.as_pinned(&object, believed));
             if let Some(believed) = found.judge(judged)? {
                 *known = Some(believed.record.cluster_uuid);
                 return Ok(*known);
             }
         }
         found.nothing_of_ours::<ClusterRecord>(|_| true).await?;
-        Ok(None)
+        match self.trust.pinned(&self.cluster) {
+            None => Ok(None),
+            Some(pin) => Err(PipelineError::integrity(
+                object,
+                format!("it is missing, and the trust file pins this cluster: {pin}"),
+            )),
+        }
+    }
+
+    /// A signer vouches for all its clusters: which of them has this name only the reader knows.
+    fn as_pinned(
+        &self,
+        object: &str,
+        found: Found<ClusterRecord>,
+    ) -> Result<Found<ClusterRecord>, PipelineError> {
+        let uuid = found.record.cluster_uuid;
+        match self.trust.pinned(&self.cluster) {
+            Some(pin) if pin != uuid => Err(PipelineError::integrity(
+                object,
+                format!("it is cluster {uuid}, and the trust file pins {pin} under this name"),
+            )),
+            _ => Ok(found),
+        }
     }
 
     /// The manifest of a backup, believed; nothing when the backup is not complete.

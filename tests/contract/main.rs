@@ -11,6 +11,8 @@
 
 #[path = "../support/azurite.rs"]
 mod azurite;
+#[path = "../support/locked.rs"]
+mod locked;
 #[path = "../support/minio.rs"]
 mod minio;
 #[path = "../support/rgw.rs"]
@@ -29,6 +31,7 @@ mod relay;
 mod s3;
 mod s3_connect;
 mod script;
+mod versions;
 
 use std::{sync::Arc, time::Duration};
 

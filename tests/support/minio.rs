@@ -68,6 +68,8 @@ impl Minio {
             .env("MINIO_DOMAIN", "localhost")
             .env("MINIO_BROWSER", "off")
             .env("MINIO_UPDATE", "off")
+            // A KMS of one key, `tests`, for encryption at rest.
+            .env("MINIO_KMS_SECRET_KEY", "tests:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
             .env("MINIO_CI_CD", "1");
         self.daemon = Some(Daemon::start("minio", dir, &command));
         let address = ([127, 0, 0, 1], self.port).into();

@@ -1,6 +1,7 @@
 //! `verify`: is everything stored as it was written?
 
 mod keys;
+mod locks;
 mod log;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -15,12 +16,13 @@ use crate::{
     model::BackupId,
     mysql::xbstream::{Dialect, Validator},
     pipeline::{
-        Accept, ChainHead, Finding, Found, Objects, OnBad, PipelineError, Progress, Repository,
-        StoredObject,
+        Accept, ChainHead, Finding, Found, Intruder, Objects, OnBad, PipelineError, Progress,
+        Repository, StoredObject,
         budget::{Budget, FETCHES},
         key, open_objects, verify_chain,
     },
 };
+pub use locks::VerifiedLock;
 pub use log::VerifiedLog;
 
 /// What to verify, and how.
@@ -43,7 +45,7 @@ pub struct Request<'a> {
 pub struct Verified {
     /// Version of this object.
     pub version: u32,
-    /// `ok` or `damaged`.
+    /// `ok`; `warn` when all is as it was written, and somebody should look; `damaged`.
     pub status: &'static str,
     /// `full` or `quick`.
     pub mode: &'static str,
@@ -52,8 +54,15 @@ pub struct Verified {
     /// The binlog log, when there is one and not one backup alone was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<VerifiedLog>,
+    /// The locks, when there are any, or were to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<VerifiedLock>,
     /// What is wrong beyond single backups.
     pub findings: Vec<Problem>,
+    /// What somebody has written over, or deleted, though the original is there; and names that
+    /// somebody made up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub intruders: Vec<Intruder>,
     /// The head of the audit chain: keep it, and give it as `--at-least` later.
     pub audit_head: String,
     /// Whether `--at-least` was given and held; without it a roll-back cannot be seen.
@@ -121,6 +130,14 @@ pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verif
     let mut findings: Vec<Problem> = chain.into_iter().map(Into::into).collect();
     let mut listed = repository.backups().await?;
     findings.extend(against_chain(repository, &records, &listed));
+    let lock = match &request.id {
+        // The whole is looked at, or one backup.
+        Some(_) => None,
+        None => {
+            let of_log = log.as_ref().map_or(0, |log| log.records);
+            lock(repository, request, &listed, &records, of_log).await?
+        }
+    };
     if let Some(wanted) = &request.id {
         listed.retain(|(id, _)| id == wanted);
         if listed.is_empty() {
@@ -164,20 +181,57 @@ pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verif
     }
     if request.id.is_none() {
         findings.extend(keys::check(repository, &deks).await?);
+        locks::intruders(repository).await?;
     }
+    let intruders = repository.intruders();
+    let is_copy = lock.as_ref().is_some_and(|lock| lock.status == "none");
     let ok = findings.is_empty()
         && backups.iter().all(|b| b.findings.is_empty())
+        && lock.as_ref().is_none_or(|lock| lock.findings.is_empty())
         && log.as_ref().is_none_or(|log| log.findings.is_empty());
     Ok(Verified {
         version: 1,
-        status: status(ok),
+        status: match status(ok) {
+            "ok" if is_copy || !intruders.is_empty() => "warn",
+            status => status,
+        },
         mode: if request.quick { "quick" } else { "full" },
         freshness_proven: request.at_least.is_some() && fresh,
         backups,
         log,
+        lock,
         findings,
+        intruders,
         audit_head: head.to_string(),
     })
+}
+
+/// Holds what is locked against what was to be.
+async fn lock(
+    repository: &Repository,
+    request: &Request<'_>,
+    listed: &[(BackupId, Result<Found<Manifest>, PipelineError>)],
+    records: &[AuditRecord],
+    of_log: u64,
+) -> Result<Option<VerifiedLock>, JobError> {
+    let promises = locks::promises(repository, listed, records).await?;
+    if promises.is_empty() {
+        return Ok(None);
+    }
+    let mut promised = promises.len() as u64;
+    let has_lock = repository.store().bucket_lock().await.map_err(PipelineError::from)?.is_some();
+    let mut findings = Vec::new();
+    if has_lock {
+        findings = locks::check(repository, promises).await?;
+        let (of_log, short) = log::locks(repository, of_log, &request.progress).await?;
+        promised += of_log;
+        findings.extend(short);
+    }
+    let status = match has_lock {
+        true => status(findings.is_empty()),
+        false => "none",
+    };
+    Ok(Some(VerifiedLock { status, promised, findings }))
 }
 
 /// Holds the backups and the audit chain against each other.

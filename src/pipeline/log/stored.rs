@@ -70,13 +70,32 @@ pub(super) async fn read(
     number: u64,
 ) -> Result<Option<(FoundRecord, Bytes)>, PipelineError> {
     let object = layout::log(repository.cluster(), number);
-    let mut candidates = Candidates::of(repository, &object).await?;
+    let candidates = Candidates::of(repository, &object).await?;
+    read_among(repository, number, &object, candidates).await
+}
+
+/// The same of what a listing has told of.
+pub(super) async fn read_listed(
+    repository: &Repository,
+    number: u64,
+    listed: Versions,
+) -> Result<Option<(FoundRecord, Bytes)>, PipelineError> {
+    let object = layout::log(repository.cluster(), number);
+    read_among(repository, number, &object, Candidates::listed(repository, listed)).await
+}
+
+async fn read_among(
+    repository: &Repository,
+    number: u64,
+    object: &str,
+    mut candidates: Candidates<'_>,
+) -> Result<Option<(FoundRecord, Bytes)>, PipelineError> {
     while let Some(stored) = candidates.read(MAX_TAIL_BYTES).await? {
         let judged = match envelope(&stored) {
-            Some(line) => believe(repository, number, &object, line, stored.len() as u64)
+            Some(line) => believe(repository, number, object, line, stored.len() as u64)
                 .await
                 .map(|found| (found, stored.slice(line.len()..))),
-            None => Err(PipelineError::integrity(&object, NO_ENVELOPE)),
+            None => Err(PipelineError::integrity(object, NO_ENVELOPE)),
         };
         if let Some(found) = candidates.judge(judged)? {
             return Ok(Some(found));

@@ -82,10 +82,12 @@ impl S3 {
                     fault.kind,
                     StoreErrorKind::Denied | StoreErrorKind::Unsupported | StoreErrorKind::NotFound
                 );
-                if !unheard && !dumb {
-                    return Err(fault);
+                match (unheard, dumb) {
+                    // It does not even know the question.
+                    (true, _) => UNSEEN,
+                    (_, true) => self.shows_versions().await?,
+                    _ => return Err(fault),
                 }
-                self.shows_versions().await?
             }
         };
         // Another answer may have shown a version meanwhile.
