@@ -28,7 +28,8 @@ Examples:
   backstay doctor --format json | jq '.[] | select(.status == \"fail\")'
 
 What is not given is not checked. Exit code 0 when nothing failed, 3 otherwise; warnings do not count.
-A probe of a few bytes is written below the cluster's folder, and removed where that is allowed.")]
+A probe of a few bytes is written below the cluster's folder, and removed where that is allowed. With
+--lock, two more are, which stay for as long as they are locked.")]
 pub(super) struct DoctorArgs {
     #[command(flatten)]
     mysql: MysqlArgs,
@@ -122,6 +123,11 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Checks {
         ),
         engine: args.engine.kind(),
         store,
+        lock: match global.lock_policy() {
+            Ok(None) => Part::Missing("--lock"),
+            Ok(Some(policy)) => Part::Given(policy),
+            Err(error) => Part::Bad(error.to_string()),
+        },
         cluster: match &global.cluster {
             Some(cluster) => Part::Given(cluster.clone()),
             None => Part::Missing("--cluster"),

@@ -47,9 +47,16 @@ makes a second KEK for a cluster that has a signer: a break-glass key, or the su
     #[command(after_help = "\
 Example:
   backstay keys trust --signer vault:transit/backstay-signer --trust /etc/backstay/trust
+  backstay keys trust --pin --trust /etc/backstay/trust --repo s3://backups/mysql --cluster shop
 
-An existing file is never touched: to believe several signers, put their entries into one file.")]
-    Trust,
+An existing file is never touched, but for --pin: to believe several signers, put their entries into one
+file. A signer vouches for all clusters that it signs for; with a pin nobody can put one of them into the
+place of another.")]
+    Trust {
+        /// Pin the uuid of --cluster, as --repo has it now, in the trust file that is there
+        #[arg(long)]
+        pin: bool,
+    },
     /// Wrap every DEK of the cluster for another KEK, too; no data is touched
     #[command(after_help = "\
 Examples:
@@ -94,7 +101,12 @@ pub(super) async fn run(
             let made = keys::new(&global.kek_path()?, keys::Kind { symmetric, kek_only })?;
             Ok(success(global.format, &made))
         }
-        KeysCommand::Trust => {
+        KeysCommand::Trust { pin: true } => {
+            let (path, trust) = (global.trust_path()?, global.trusted()?);
+            let made = keys::pin(&path, trust, &*global.repository().await?).await?;
+            Ok(success(global.format, &made))
+        }
+        KeysCommand::Trust { pin: false } => {
             let made = keys::trust(global.trust_file()?, &*global.signer().await?)?;
             Ok(success(global.format, &made))
         }

@@ -92,7 +92,7 @@ async fn dispatch(
             let result =
                 with_progress("verify", progress, Box::pin(verify(global, args, progress))).await?;
             let code =
-                if result.status == "ok" { ExitCode::SUCCESS } else { Exit::Integrity.into() };
+                if result.status == "damaged" { Exit::Integrity.into() } else { ExitCode::SUCCESS };
             output::success(format, &result);
             Ok(code)
         }

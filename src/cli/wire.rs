@@ -10,7 +10,7 @@ use clap::ValueEnum as _;
 use secrecy::SecretString;
 
 use super::{
-    args::{AlsoArgs, Global, MysqlArgs, TlsMode},
+    args::{AlsoArgs, Global, Lock, LockArgs, MysqlArgs, StoreArgs, TlsMode},
     providers::{self, Named},
 };
 use crate::{
@@ -20,8 +20,9 @@ use crate::{
     },
     format::RunIdentity,
     jobs::{JobError, keys},
+    model::LockMode,
     mysql::{ConnectOptions, Endpoint, Tls},
-    pipeline::{PipelineError, Repository, log, verify_chain},
+    pipeline::{LockPolicy, PipelineError, Repository, log, verify_chain},
     store::{self, Store, StoreOptions},
 };
 
@@ -54,7 +55,8 @@ impl Global {
     async fn repository_by(&self, patience: StoreOptions) -> Result<Arc<Repository>, JobError> {
         let cluster = self.cluster.clone().ok_or_else(|| missing("--cluster", "NAME"))?;
         let trust = self.trusted()?;
-        Ok(Arc::new(Repository::new(self.store_by(patience).await?, cluster, trust)))
+        let repository = Repository::new(self.store_by(patience).await?, cluster, trust);
+        Ok(Arc::new(repository.locking(self.lock_policy()?)))
     }
 
     /// The object store alone.
@@ -64,6 +66,7 @@ impl Global {
 
     async fn store_by(&self, patience: StoreOptions) -> Result<Arc<dyn Store>, JobError> {
         let url = self.repo.as_deref().ok_or_else(|| missing("--repo", "s3://BUCKET/PREFIX"))?;
+        self.must_be_s3(url)?;
         let options = StoreOptions {
             endpoint: self.store.store_endpoint.clone(),
             region: self.store.store_region.clone(),
@@ -71,9 +74,56 @@ impl Global {
             ca_file: self.store.store_ca.clone(),
             allow_plaintext: self.store.allow_plaintext_store,
             credentials_file: self.store.store_credentials.clone(),
+            encryption: self.store.store_sse.clone(),
+            storage_class: self.store.store_class.clone(),
             ..patience
         };
         Ok(store::open(url, &options).await.map_err(PipelineError::from)?)
+    }
+
+    /// Refuses what no other kind of store can do.
+    fn must_be_s3(&self, url: &str) -> Result<(), JobError> {
+        let StoreArgs { store_sse, store_class, lock, .. } = &self.store;
+        let asked = [
+            (lock.lock.is_some(), "--lock"),
+            (store_sse.is_some(), "--store-sse"),
+            (store_class.is_some(), "--store-class"),
+        ];
+        match asked.iter().find(|(given, _)| *given) {
+            Some((_, flag)) if !url.starts_with("s3:") => Err(JobError::Usage {
+                what: format!("{flag} is for S3, and {url} is none"),
+                hint:
+                    "leave it out, and its variable, or use a bucket of S3: what Azure and Google \
+                       have instead is not supported yet"
+                        .into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// How what is written is to be locked.
+    pub(super) fn lock_policy(&self) -> Result<Option<LockPolicy>, JobError> {
+        let LockArgs { lock, lock_for, lock_audit_for, lock_hold } = self.store.lock;
+        let (Some(lock), Some(data)) = (lock, lock_for) else { return Ok(None) };
+        if let Some(audit) = lock_audit_for.filter(|audit| *audit < data) {
+            return Err(JobError::Usage {
+                what: format!(
+                    "--lock-audit-for is shorter than --lock-for: {} s, and {} s",
+                    audit.as_secs(),
+                    data.as_secs()
+                ),
+                hint: "what proves a backup outlives it: give a longer one, or leave it out".into(),
+            });
+        }
+        Ok(Some(LockPolicy {
+            mode: match lock {
+                Lock::Governance => LockMode::Governance,
+                Lock::Compliance => LockMode::Compliance,
+            },
+            data,
+            evidence: lock_audit_for,
+            legal_hold: lock_hold,
+        }))
     }
 
     /// Refuses a repository that was rolled back behind `--at-least`.
@@ -147,22 +197,26 @@ impl Global {
 
     /// Whom to believe; by default the file beside a local KEK says it.
     pub(super) fn trusted(&self) -> Result<Trust, JobError> {
-        let path = match (&self.trust, &self.kek) {
-            (Some(path), _) => path.clone(),
-            (None, Some(_)) => self.beside_kek("trust")?.ok_or_else(|| {
-                missing("--trust", "FILE (a KEK in a service has none beside it)")
-            })?,
-            (None, None) => {
-                return Err(missing("--trust", "FILE (or --kek file:/PATH, beside which it lies)"));
-            }
-        };
-        Trust::read(&path).map_err(|e| JobError::Usage {
+        Trust::read(&self.trust_path()?).map_err(|e| JobError::Usage {
             what: e.to_string(),
             hint:
                 "give --trust FILE, made by `backstay keys new` or `backstay keys trust`; it never \
                    comes from the bucket"
                     .into(),
         })
+    }
+
+    /// The trust file; by default the one beside a local KEK.
+    pub(super) fn trust_path(&self) -> Result<PathBuf, JobError> {
+        match (&self.trust, &self.kek) {
+            (Some(path), _) => Ok(path.clone()),
+            (None, Some(_)) => self
+                .beside_kek("trust")?
+                .ok_or_else(|| missing("--trust", "FILE (a KEK in a service has none beside it)")),
+            (None, None) => {
+                Err(missing("--trust", "FILE (or --kek file:/PATH, beside which it lies)"))
+            }
+        }
     }
 
     /// A file beside a local KEK; nothing when the KEK is in a service. It is named after the whole

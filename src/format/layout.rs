@@ -10,6 +10,12 @@ pub fn cluster(cluster: &ClusterName) -> String {
     format!("{cluster}/cluster.json")
 }
 
+/// The folder of all runs.
+#[must_use]
+pub fn runs(cluster: &ClusterName) -> String {
+    format!("{cluster}/runs/")
+}
+
 /// The record of a run.
 #[must_use]
 pub fn run(cluster: &ClusterName, run: RunId) -> String {

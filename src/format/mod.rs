@@ -12,7 +12,7 @@ mod log;
 mod manifest;
 mod record;
 
-pub use dsse::{Envelope, MAX_RECORD_BYTES, Payload};
+pub use dsse::{Envelope, MAX_RECORD_BYTES, Opened, Payload};
 pub use error::FormatError;
 pub use header::{
     COMMITMENT_BYTES, Compression, HEADER_BYTES, ObjectHeader, ObjectKind,
@@ -24,5 +24,5 @@ pub use log::{
     GapEntry, GroupMark, HeartbeatEntry, LogEntry, LogRange, LogRecord, LogServer, OpenFile,
     Opening, SealedRange, SegmentData, SegmentEntry, SegmentSummary, TailEntry,
 };
-pub use manifest::{EngineRecord, Manifest, SourceRecord, VolumeRecord};
-pub use record::{AuditRecord, ClusterRecord, KeyRecord, Role, RunIdentity, RunRecord};
+pub use manifest::{EngineRecord, LockRecord, Manifest, SourceRecord, VolumeRecord};
+pub use record::{AuditRecord, ClusterRecord, KeyRecord, Role, RunIdentity, RunLock, RunRecord};

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::Payload;
-use crate::model::{AccessKind, ClusterUuid, DekId, RunId, Sha256Digest, Timestamp, WrappedDek};
+use crate::model::{
+    AccessKind, ClusterUuid, DekId, LockMode, RunId, Sha256Digest, Timestamp, WrappedDek,
+};
 
 /// What makes a folder a cluster. Signed by the run that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +57,23 @@ pub struct RunIdentity {
     pub access: Option<AccessKind>,
 }
 
+/// For how long a run locks what it writes, each object from when it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunLock {
+    /// How strict the locks are.
+    pub mode: LockMode,
+    /// Volumes, manifests, the log, tails and segments, in seconds.
+    pub data_seconds: u64,
+    /// Key records and claims of the log, in seconds.
+    pub key_seconds: u64,
+    /// Audit, run and cluster records, in seconds.
+    pub evidence_seconds: u64,
+    /// Whether a legal hold is on everything, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub legal_hold: bool,
+}
+
 /// A run and its public key. Signed by a signer, which readers pin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -76,6 +95,9 @@ pub struct RunRecord {
     pub started_at: Timestamp,
     /// Who ran it.
     pub identity: RunIdentity,
+    /// How it locks what it writes; nothing when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<RunLock>,
     /// The program's version.
     pub tool_version: String,
 }

@@ -3,11 +3,10 @@
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
-use super::{Author, ChainHead, Finding, PipelineError, Repository, repository::key};
+use super::{Author, ChainHead, Class, Finding, PipelineError, Repository};
 use crate::{
-    format::{AuditRecord, Payload, layout},
+    format::{AuditRecord, Payload, RunRecord, layout},
     model::{Sha256Digest, Timestamp},
-    store::StoreErrorKind,
 };
 
 /// How often to try the next number when other runs append, too.
@@ -39,11 +38,14 @@ pub async fn append(
         };
         let stored = run.sign(&audit)?;
         let sha256 = Sha256Digest(Sha256::digest(&stored).into());
-        let object = key(&layout::audit(repository.cluster(), audit.number))?;
-        match repository.store().create(&object, stored).await {
-            Ok(()) => return Ok(ChainHead { number: audit.number, sha256 }),
-            Err(error) if error.kind == StoreErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error.into()),
+        let object = layout::audit(repository.cluster(), audit.number);
+        let ours = ChainHead { number: audit.number, sha256 };
+        let keep = repository.keep(Class::Evidence);
+        let is_it = belongs(audit.number);
+        if run.create_alone::<AuditRecord>(&object, stored, &keep, is_it).await?
+            || read(repository, audit.number).await?.1 == sha256
+        {
+            return Ok(ours);
         }
     }
     Err(PipelineError::Taken {
@@ -54,20 +56,32 @@ pub async fn append(
 
 /// The newest record, believed.
 async fn head(repository: &Repository) -> Result<ChainHead, PipelineError> {
-    let Some(number) = numbers(repository).await?.pop() else {
+    let Some(number) = last(repository).await? else {
         return Ok(ChainHead::EMPTY);
     };
     let (_, sha256) = read(repository, number).await?;
     Ok(ChainHead { number, sha256 })
 }
 
-async fn numbers(repository: &Repository) -> Result<Vec<u64>, PipelineError> {
+/// What a signed document says of itself that belongs under a number.
+fn belongs(number: u64) -> impl Fn(&serde_json::Value) -> bool {
+    move |document| document["number"] == number
+}
+
+/// The last number under which anything of ours was stored.
+async fn last(repository: &Repository) -> Result<Option<u64>, PipelineError> {
     let folder = layout::audit_folder(repository.cluster());
-    let listed: Vec<_> = repository.store().list(&folder, None).try_collect().await?;
-    let named = |key: &str| {
-        key.strip_prefix(&folder).filter(|n| n.len() == 20).and_then(|n| n.parse().ok())
+    let listed: Vec<_> = repository.store().list_versions(&folder, None).try_collect().await?;
+    let number = |key: &str| {
+        key.strip_prefix(&folder).filter(|n| n.len() == 20).and_then(|n| n.parse::<u64>().ok())
     };
-    Ok(listed.iter().filter_map(|object| named(object.key.as_str())).collect())
+    for found in listed.iter().rev() {
+        let Some(number) = number(found.key.as_str()) else { continue };
+        if !repository.is_strange::<AuditRecord>(found, belongs(number)).await? {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
 }
 
 async fn read(
@@ -75,15 +89,14 @@ async fn read(
     number: u64,
 ) -> Result<(AuditRecord, Sha256Digest), PipelineError> {
     let object = layout::audit(repository.cluster(), number);
-    let found = repository.record_of_cluster::<AuditRecord>(object.clone()).await?;
-    let Some(found) = found else { return Err(PipelineError::integrity(object, "it is missing")) };
-    if found.record.number != number {
-        return Err(PipelineError::integrity(
-            object,
-            format!("it is record {}", found.record.number),
-        ));
+    let is_it = |record: &AuditRecord, _: &RunRecord| match record.number {
+        found if found == number => Ok(()),
+        found => Err(PipelineError::integrity(&object, format!("it is record {found}"))),
+    };
+    match repository.record_of_cluster(&object, is_it).await? {
+        Some(found) => Ok((found.record, found.sha256)),
+        None => Err(PipelineError::integrity(&object, "it is missing")),
     }
-    Ok((found.record, found.sha256))
 }
 
 /// Reads the whole chain. Returns its records, its head, and what is wrong with it; the chain
@@ -100,7 +113,7 @@ pub async fn verify_chain(
     let mut previous = Some(Sha256Digest([0; 32]));
     let mut head = ChainHead::EMPTY;
     let mut kept = at_least.is_none_or(|head| head.number == 0);
-    let last = numbers(repository).await?.last().copied().unwrap_or_default();
+    let last = last(repository).await?.unwrap_or_default();
     for number in 1..=last {
         let object = layout::audit(repository.cluster(), number);
         let mut bad =

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    PipelineError,
-    repository::{Repository, key},
+    Class, PipelineError,
+    repository::{Repository, SignedByRun, key},
 };
 use crate::{
     crypto::{self, RunKey, signer::Signer},
     format::{Envelope, Payload, Role, RunIdentity, RunRecord, layout},
     model::{ClusterUuid, DekId, RunId, Sha256Digest, Timestamp},
+    store::{Keep, StoreErrorKind},
 };
 
 /// Who stands behind a run.
@@ -58,7 +60,10 @@ impl Author {
         cluster: ClusterUuid,
         by: Introduction<'_>,
     ) -> Result<(Self, Sha256Digest), PipelineError> {
-        let author = Self::new(repository, cluster, RunId::from_bytes(crypto::random()?))?;
+        let id = RunId::from_bytes(crypto::random()?);
+        repository.probe_keep(&id.to_string()).await?;
+        repository.renew_locks().await?;
+        let author = Self::new(repository, cluster, id)?;
         let sha256 = author.introduce(&by, Role::Rewrap, None).await?;
         Ok((author, sha256))
     }
@@ -85,6 +90,7 @@ impl Author {
             dek_id,
             started_at: by.started_at,
             identity,
+            lock: self.repository.lock_policy().map(|policy| policy.told()),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let bad = |e| PipelineError::format(RunRecord::WHAT, &e);
@@ -93,7 +99,8 @@ impl Author {
         let stored =
             Envelope::seal::<RunRecord>(&payload, by.signer.id(), &signature).map_err(bad)?;
         let sha256 = Sha256Digest(Sha256::digest(&stored).into());
-        self.create(&layout::run(self.repository.cluster(), self.id), stored.into()).await?;
+        let name = layout::run(self.repository.cluster(), self.id);
+        self.create(&name, stored.into(), Class::Evidence).await?;
         Ok(sha256)
     }
 
@@ -110,7 +117,40 @@ impl Author {
     }
 
     /// Stores a record under a name that is this run's own.
-    pub(super) async fn create(&self, object: &str, stored: Bytes) -> Result<(), PipelineError> {
-        Ok(self.repository.store().create(&key(object)?, stored).await?)
+    pub(super) async fn create(
+        &self,
+        object: &str,
+        stored: Bytes,
+        class: Class,
+    ) -> Result<(), PipelineError> {
+        let keep = self.repository.keep(class);
+        Ok(self.repository.store().create_kept(&key(object)?, stored, &keep).await?)
+    }
+
+    /// Stores a record under a name that others write to, too. True when it is the only one there
+    /// ever was; else whoever writes has to read what counts: in a store that keeps versions a name
+    /// that was deleted can be created again, and the older version counts all the same.
+    ///
+    /// What others than our runs have put there stops nobody: `belongs` says what may be ours.
+    pub(super) async fn create_alone<P: SignedByRun>(
+        &self,
+        object: &str,
+        stored: Bytes,
+        keep: &Keep,
+        belongs: impl Fn(&Value) -> bool,
+    ) -> Result<bool, PipelineError> {
+        let (store, place) = (self.repository.store(), key(object)?);
+        match store.create_kept(&place, stored.clone(), keep).await {
+            Ok(()) if !store.keeps_versions().await? => return Ok(true),
+            Ok(()) => {}
+            Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
+                if self.repository.has_only_strangers::<P>(object, belongs).await? {
+                    store.create_kept(&place, stored, &Keep { over: true, ..*keep }).await?;
+                }
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(store.versions(&place).await?.versions.len() == 1)
     }
 }

@@ -7,18 +7,19 @@ use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Author, Finding, Found, PipelineError, Repository,
-    repository::{SignedByRun as _, key},
+    Author, Finding, Found, PipelineError, Repository, candidates::Candidates,
+    repository::SignedByRun as _,
 };
 use crate::{
     crypto::{
         Dek,
         kms::{KeyContext, Kms, KmsError},
     },
-    format::{KeyRecord, Payload as _, Role, layout},
+    format::{KeyRecord, MAX_RECORD_BYTES, Payload as _, Role, RunRecord, layout},
     model::{DekId, Sha256Digest, Timestamp, WrappedDek},
-    store::StoreErrorKind,
 };
+
+const NOT_ITS_RUN: &str = "it was not written by the DEK's own run";
 
 /// The last generation that has a name.
 const LAST_GENERATION: u32 = 99_999_999;
@@ -118,10 +119,16 @@ impl NewestKey {
         };
         let stored: Bytes = author.sign(&record)?;
         let sha256 = Sha256Digest(Sha256::digest(&stored).into());
-        match author.repository.store().create(&key(&name)?, stored).await {
-            Ok(()) => Ok(Some((format!("{dek}/{generation:08}.json"), sha256))),
-            Err(error) if error.kind == StoreErrorKind::AlreadyExists => Ok(None),
-            Err(error) => Err(error.into()),
+        let keep = author.repository.keep_like(&self.object).await?;
+        let written = Some((format!("{dek}/{generation:08}.json"), sha256));
+        let is_it = |document: &serde_json::Value| document["generation"] == generation;
+        if author.create_alone::<KeyRecord>(&name, stored, &keep, is_it).await? {
+            return Ok(written);
+        }
+        match author.repository.generation(dek, &name).await {
+            Ok((found, _)) if found == record => Ok(written),
+            Ok(_) | Err(PipelineError::Integrity { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }
@@ -144,7 +151,7 @@ impl Repository {
     /// When the store fails.
     pub async fn deks(&self) -> Result<BTreeMap<DekId, Vec<String>>, PipelineError> {
         let folder = layout::keys(self.cluster());
-        let mut listed = self.store().list(&folder, None);
+        let mut listed = self.store().list_versions(&folder, None);
         let mut deks: BTreeMap<DekId, Vec<String>> = BTreeMap::new();
         while let Some(info) = listed.try_next().await? {
             let name = info.key.to_string();
@@ -159,7 +166,7 @@ impl Repository {
     /// The names of a DEK's records, in their order.
     async fn key_names(&self, dek: DekId) -> Result<Vec<String>, PipelineError> {
         let folder = layout::key_folder(self.cluster(), dek);
-        let listed: Vec<_> = self.store().list(&folder, None).try_collect().await?;
+        let listed: Vec<_> = self.store().list_versions(&folder, None).try_collect().await?;
         Ok(listed.iter().map(|info| info.key.to_string()).collect())
     }
 
@@ -250,10 +257,23 @@ impl Repository {
         dek: DekId,
         object: &str,
     ) -> Result<(KeyRecord, Role), PipelineError> {
-        let found = self.record_of_cluster::<KeyRecord>(object.to_owned()).await?;
-        let Some(Found { record, .. }) = found else {
-            return Err(PipelineError::integrity(object, "it is missing"));
-        };
+        let mut found = Candidates::of(self, object).await?;
+        while let Some(bytes) = found.read(MAX_RECORD_BYTES).await? {
+            let judged = self.generation_of(dek, object, &bytes).await;
+            if let Some(believed) = found.judge(judged)? {
+                return Ok(believed);
+            }
+        }
+        found.none()?.ok_or_else(|| PipelineError::integrity(object, "it is missing"))
+    }
+
+    async fn generation_of(
+        &self,
+        dek: DekId,
+        object: &str,
+        bytes: &[u8],
+    ) -> Result<(KeyRecord, Role), PipelineError> {
+        let Found { record, .. } = self.believe::<KeyRecord>(object, bytes).await?;
         if record.dek_id != dek || layout::key(self.cluster(), dek, record.generation) != object {
             let why = "it is the record of another DEK or generation";
             return Err(PipelineError::integrity(object, why));
@@ -269,14 +289,18 @@ impl Repository {
         let first = if newest.generation == 1 {
             newest.clone()
         } else {
-            let found = self.record_of_cluster::<KeyRecord>(name.clone()).await?;
+            let is_it = |first: &KeyRecord, _: &RunRecord| {
+                if (first.dek_id, first.generation) == (newest.dek_id, 1) {
+                    return Ok(());
+                }
+                Err(PipelineError::integrity(&name, NOT_ITS_RUN))
+            };
+            let found = self.record_of_cluster(&name, is_it).await?;
             found.ok_or_else(|| PipelineError::integrity(&name, "it is missing"))?.record
         };
         let run = self.run(first.run_id).await?;
-        if run.dek_id != Some(newest.dek_id)
-            || (first.dek_id, first.generation) != (newest.dek_id, 1)
-        {
-            return Err(PipelineError::integrity(name, "it was not written by the DEK's own run"));
+        if run.dek_id != Some(newest.dek_id) {
+            return Err(PipelineError::integrity(name, NOT_ITS_RUN));
         }
         if first.commitment != newest.commitment {
             return Err(PipelineError::integrity(

@@ -1,12 +1,19 @@
 //! A cluster's folder as a reader sees it: nothing is believed before its signature is.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OnceCell};
 
-use super::PipelineError;
+use super::{
+    Intruder, LockPolicy, PipelineError,
+    candidates::{Candidates, Met},
+};
 use crate::{
     crypto::{signer::Trust, verify},
     format::{
@@ -14,7 +21,7 @@ use crate::{
         Payload, Role, RunRecord, VolumeRecord, layout,
     },
     model::{Access, BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest},
-    store::{Key, Store, StoreErrorKind},
+    store::{Key, Store, Versions},
 };
 
 /// Requests in flight while listing.
@@ -60,6 +67,10 @@ pub struct Repository {
     uuid: Mutex<Option<ClusterUuid>>,
     runs: Mutex<HashMap<RunId, RunRecord>>,
     access: OnceCell<Access>,
+    met: Met,
+    pub(super) policy: Option<LockPolicy>,
+    /// The bucket's own retention: nothing is locked for less.
+    pub(super) least: OnceLock<Duration>,
 }
 
 impl Repository {
@@ -73,6 +84,9 @@ impl Repository {
             uuid: Mutex::default(),
             runs: Mutex::default(),
             access: OnceCell::new(),
+            met: Met::default(),
+            policy: None,
+            least: OnceLock::new(),
         }
     }
 
@@ -102,19 +116,74 @@ impl Repository {
         format!("{}/{}", self.store.url().trim_end_matches('/'), self.cluster)
     }
 
+    /// What was written over the objects that were read so far, or deleted: the originals were read.
+    #[must_use]
+    pub fn intruders(&self) -> Vec<Intruder> {
+        self.met.all()
+    }
+
+    /// Whether a signer that we believe has signed this.
+    pub(super) fn trusts(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.trust.verify(message, signature).is_ok()
+    }
+
+    /// Notes what a listing shows of intruders: more than one version, or deletions. What was
+    /// looked at more closely before stays as it was found.
+    pub fn look_for_intruders(&self, listed: &Versions) {
+        if let Some(oldest) = listed.versions.first()
+            && !self.met.knows(&listed.key)
+        {
+            self.met.note(listed, oldest);
+        }
+    }
+
+    pub(super) fn met(&self) -> &Met {
+        &self.met
+    }
+
     /// The cluster's uuid; nothing when there is no such cluster yet.
     ///
     /// # Errors
     /// When the record cannot be read or believed.
     pub async fn uuid(&self) -> Result<Option<ClusterUuid>, PipelineError> {
         let mut known = self.uuid.lock().await;
-        if known.is_none()
-            && let Some(found) =
-                self.record::<ClusterRecord>(layout::cluster(&self.cluster)).await?
-        {
-            *known = Some(found.record.cluster_uuid);
+        if known.is_some() {
+            return Ok(*known);
         }
-        Ok(*known)
+        let object = layout::cluster(&self.cluster);
+        let mut found = Candidates::of(self, &object).await?;
+        while let Some(bytes) = found.read(MAX_RECORD_BYTES).await? {
+            let judged = self.believe_alone::<ClusterRecord>(&object, &bytes).await;
+            let judged = judged.and_then(|believed| self.as_pinned(&object, believed));
+            if let Some(believed) = found.judge(judged)? {
+                *known = Some(believed.record.cluster_uuid);
+                return Ok(*known);
+            }
+        }
+        found.nothing_of_ours::<ClusterRecord>(|_| true).await?;
+        match self.trust.pinned(&self.cluster) {
+            None => Ok(None),
+            Some(pin) => Err(PipelineError::integrity(
+                object,
+                format!("it is missing, and the trust file pins this cluster: {pin}"),
+            )),
+        }
+    }
+
+    /// A signer vouches for all its clusters: which of them has this name only the reader knows.
+    fn as_pinned(
+        &self,
+        object: &str,
+        found: Found<ClusterRecord>,
+    ) -> Result<Found<ClusterRecord>, PipelineError> {
+        let uuid = found.record.cluster_uuid;
+        match self.trust.pinned(&self.cluster) {
+            Some(pin) if pin != uuid => Err(PipelineError::integrity(
+                object,
+                format!("it is cluster {uuid}, and the trust file pins {pin} under this name"),
+            )),
+            _ => Ok(found),
+        }
     }
 
     /// The manifest of a backup, believed; nothing when the backup is not complete.
@@ -122,26 +191,31 @@ impl Repository {
     /// # Errors
     /// When it cannot be read, or is not this backup's manifest of this cluster.
     pub async fn manifest(&self, id: &BackupId) -> Result<Option<Found<Manifest>>, PipelineError> {
-        let key = layout::manifest(&self.cluster, id);
-        let Some(found) = self.record_of_cluster::<Manifest>(key.clone()).await? else {
-            return Ok(None);
+        let object = layout::manifest(&self.cluster, id);
+        let is_it = |manifest: &Manifest, run: &RunRecord| {
+            if manifest.backup_id != *id {
+                let why = format!(
+                    "it is the manifest of backup {}: it belongs somewhere else",
+                    manifest.backup_id
+                );
+                return Err(PipelineError::integrity(&object, why));
+            }
+            let totals = (0u32..).zip(&manifest.volumes).all(|(n, v)| v.sequence == n)
+                && sum(&manifest.volumes, |v| v.plain_bytes) == Some(manifest.bytes_read)
+                && sum(&manifest.volumes, |v| v.bytes) == Some(manifest.bytes_stored);
+            if run.dek_id != Some(manifest.dek_id) || run.role != Role::Backup || !totals {
+                return Err(PipelineError::integrity(&object, "it contradicts itself or its run"));
+            }
+            Ok(())
         };
-        let manifest = &found.record;
-        if manifest.backup_id != *id {
-            let why = format!(
-                "it is the manifest of backup {}: it belongs somewhere else",
-                manifest.backup_id
-            );
-            return Err(PipelineError::integrity(key, why));
+        match self.record_of_cluster(&object, is_it).await {
+            Err(error @ PipelineError::Integrity { .. }) => {
+                let belongs = |document: &serde_json::Value| document["backup_id"] == id.as_str();
+                let strange = self.has_only_strangers::<Manifest>(&object, belongs).await?;
+                if strange { Ok(None) } else { Err(error) }
+            }
+            found => found,
         }
-        let run = self.run(manifest.run_id).await?;
-        let totals = (0u32..).zip(&manifest.volumes).all(|(n, v)| v.sequence == n)
-            && sum(&manifest.volumes, |v| v.plain_bytes) == Some(manifest.bytes_read)
-            && sum(&manifest.volumes, |v| v.bytes) == Some(manifest.bytes_stored);
-        if run.dek_id != Some(manifest.dek_id) || run.role != Role::Backup || !totals {
-            return Err(PipelineError::integrity(key, "it contradicts itself or its run"));
-        }
-        Ok(Some(found))
     }
 
     /// Every id below `backups/`, complete or not, in ascending order.
@@ -188,14 +262,29 @@ impl Repository {
             return Ok(known.clone());
         }
         let object = layout::run(&self.cluster, id);
-        let Some(bytes) = self.read(&object).await? else {
-            return Err(PipelineError::integrity(object, "the run's record is missing"));
-        };
-        let bad = |e| PipelineError::format(&object, &e);
-        let opened = Envelope::decode::<RunRecord>(&bytes).map_err(bad)?;
+        let mut found = Candidates::of(self, &object).await?;
+        while let Some(bytes) = found.read(MAX_RECORD_BYTES).await? {
+            if let Some(record) = found.judge(self.vouched_for(&object, id, &bytes))? {
+                self.runs.lock().await.insert(id, record.clone());
+                return Ok(record);
+            }
+        }
+        let missing = || PipelineError::integrity(&object, "the run's record is missing");
+        found.none()?.ok_or_else(missing)
+    }
+
+    /// A run's record, when a trusted signer has signed it.
+    fn vouched_for(
+        &self,
+        object: &str,
+        id: RunId,
+        bytes: &[u8],
+    ) -> Result<RunRecord, PipelineError> {
+        let bad = |e| PipelineError::format(object, &e);
+        let opened = Envelope::decode::<RunRecord>(bytes).map_err(bad)?;
         let signer = self.trust.verify(&opened.signed, &opened.signature).map_err(|_| {
             PipelineError::integrity(
-                &object,
+                object,
                 format!("no trusted signer signed it (it names {})", printable(&opened.keyid)),
             )
         })?;
@@ -210,20 +299,29 @@ impl Repository {
             let why = "a run seals with a DEK, or rewraps and has none";
             return Err(PipelineError::integrity(object, why));
         }
-        self.runs.lock().await.insert(id, record.clone());
         Ok(record)
     }
 
-    /// A record signed by its run, of this cluster.
+    /// A record signed by its run, of this cluster, that is what it should be.
     pub(super) async fn record_of_cluster<P: SignedByRun>(
         &self,
-        object: String,
+        object: &str,
+        check: impl Fn(&P, &RunRecord) -> Result<(), PipelineError>,
     ) -> Result<Option<Found<P>>, PipelineError> {
-        let found = self.record::<P>(object.clone()).await?;
-        if let Some(Found { record, .. }) = &found {
-            self.check_cluster(object, record).await?;
+        let mut found = Candidates::of(self, object).await?;
+        while let Some(bytes) = found.read(MAX_RECORD_BYTES).await? {
+            let judged = match self.believe::<P>(object, &bytes).await {
+                Ok(believed) => match self.run(believed.record.run_id()).await {
+                    Ok(run) => check(&believed.record, &run).map(|()| believed),
+                    Err(error) => Err(error),
+                },
+                Err(error) => Err(error),
+            };
+            if let Some(believed) = found.judge(judged)? {
+                return Ok(Some(believed));
+            }
         }
-        Ok(found)
+        found.none()
     }
 
     /// The same, of bytes that were read already.
@@ -232,32 +330,16 @@ impl Repository {
         object: &str,
         stored: &[u8],
     ) -> Result<Found<P>, PipelineError> {
-        let found = self.signed::<P>(object, stored).await?;
-        self.check_cluster(object.to_owned(), &found.record).await?;
-        Ok(found)
-    }
-
-    async fn check_cluster<P: SignedByRun>(
-        &self,
-        object: String,
-        record: &P,
-    ) -> Result<(), PipelineError> {
+        let found = self.believe_alone::<P>(object, stored).await?;
         match self.uuid().await? {
-            Some(uuid) if uuid == record.cluster() => Ok(()),
+            Some(uuid) if uuid == found.record.cluster() => Ok(found),
             Some(_) => Err(PipelineError::integrity(object, "it belongs to another cluster")),
             None => Err(PipelineError::integrity(layout::cluster(&self.cluster), "it is missing")),
         }
     }
 
-    async fn record<P: SignedByRun>(
-        &self,
-        object: String,
-    ) -> Result<Option<Found<P>>, PipelineError> {
-        let Some(bytes) = self.read(&object).await? else { return Ok(None) };
-        self.signed(&object, &bytes).await.map(Some)
-    }
-
-    async fn signed<P: SignedByRun>(
+    /// The same, of whichever cluster it says.
+    pub(super) async fn believe_alone<P: SignedByRun>(
         &self,
         object: &str,
         bytes: &[u8],
@@ -278,15 +360,6 @@ impl Repository {
             ));
         }
         Ok(Found { record, sha256: Sha256Digest(Sha256::digest(bytes).into()) })
-    }
-
-    /// A small object; nothing when it is not there.
-    async fn read(&self, object: &str) -> Result<Option<bytes::Bytes>, PipelineError> {
-        match self.store.get(&key(object)?, MAX_RECORD_BYTES).await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
-            Err(error) => Err(PipelineError::reading(error)),
-        }
     }
 }
 

@@ -5,10 +5,10 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 
-use super::{Key, ObjectInfo, StoreErrorKind};
-use crate::model::{Access, AccessKind, Connection, Peer, Timestamp, TransportSecurity};
+use super::{BucketLock, Keep, Kept, Key, ObjectInfo, StoreErrorKind, VersionId, Versions};
+use crate::model::{Access, AccessKind, Connection, Peer, Retention, Timestamp, TransportSecurity};
 pub(super) use crate::transport::{causes, chain};
 
 /// Why one attempt failed.
@@ -101,6 +101,85 @@ pub(super) trait Backend: Send + Sync + fmt::Debug {
     fn connection(&self) -> Connection {
         Connection::new(Peer::Store, TransportSecurity::Local)
     }
+    // What only some kinds of store can do.
+
+    async fn put_new_kept(&self, key: &Key, body: Bytes, keep: &Keep) -> Result<(), Fault> {
+        only_bytes(keep)?;
+        self.put_new(key, body).await
+    }
+
+    async fn begin_kept(
+        &self,
+        key: &Key,
+        part_size: usize,
+        keep: &Keep,
+    ) -> Result<Arc<dyn Parts>, Fault> {
+        only_bytes(keep)?;
+        self.begin(key, part_size).await
+    }
+
+    async fn keeps_versions(&self) -> Result<bool, Fault> {
+        Ok(false)
+    }
+
+    async fn versions(&self, key: &Key) -> Result<Versions, Fault> {
+        match self.head(key).await {
+            Ok(info) => Ok(info.into()),
+            Err(fault) if fault.kind == StoreErrorKind::NotFound => Ok(Versions::none(key.clone())),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn list_versions(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+    ) -> BoxStream<'static, Result<Versions, Fault>> {
+        self.list(prefix, after).map_ok(Versions::from).boxed()
+    }
+
+    async fn get_version(&self, key: &Key, _: &VersionId, limit: u64) -> Result<Bytes, Fault> {
+        self.get(key, limit).await
+    }
+
+    async fn get_version_range(
+        &self,
+        key: &Key,
+        _: &VersionId,
+        range: Range<u64>,
+    ) -> Result<Bytes, Fault> {
+        self.get_range(key, range).await
+    }
+
+    async fn bucket_lock(&self) -> Result<Option<BucketLock>, Fault> {
+        Ok(None)
+    }
+
+    fn expected(&self, keep: &Keep) -> Kept {
+        Kept { protection: keep.protection, ..Kept::default() }
+    }
+
+    async fn kept(&self, _: &Key, _: Option<&VersionId>) -> Result<Kept, Fault> {
+        Ok(Kept::default())
+    }
+
+    async fn retain(&self, _: &Key, _: Option<&VersionId>, _: Retention) -> Result<(), Fault> {
+        Err(no_lock())
+    }
+}
+
+fn no_lock() -> Fault {
+    Fault::new(StoreErrorKind::Unsupported, "this kind of store has no Object Lock")
+        .hint("leave out --lock, or use a bucket of S3 with Object Lock")
+}
+
+/// Refuses what a store that keeps nothing but bytes cannot do.
+fn only_bytes(keep: &Keep) -> Result<(), Fault> {
+    if keep.over {
+        let text = "this kind of store keeps no versions: what is written over is lost";
+        return Err(Fault::new(StoreErrorKind::Unsupported, text));
+    }
+    if keep.protection == crate::model::Protection::default() { Ok(()) } else { Err(no_lock()) }
 }
 
 /// One upload in a backend. Every call may be made again after it failed.

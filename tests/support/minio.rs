@@ -75,6 +75,8 @@ impl Minio {
             .env("MINIO_DOMAIN", "localhost")
             .env("MINIO_BROWSER", "off")
             .env("MINIO_UPDATE", "off")
+            // A KMS of one key, `tests`, for encryption at rest.
+            .env("MINIO_KMS_SECRET_KEY", "tests:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
             .env("MINIO_CI_CD", "1")
             .envs(self.more.iter().cloned());
         self.daemon = Some(Daemon::start("minio", dir, &command));

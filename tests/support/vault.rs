@@ -22,7 +22,7 @@ use backstay::{
         Accept, ChainHead, Commit, Ending, Inspect, Level, PipelineError, Progress, Repository,
         Run, RunRequest, SealRequest, append_audit, budget::Budget, commit, seal_stream,
     },
-    store::{Key, Store, StoreOptions},
+    store::{Keep, Key, Store, StoreOptions},
 };
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -120,6 +120,7 @@ impl Vault {
                 Ok(Key::new(layout::volume(&name, &backup, attempt, n)).unwrap())
             }),
             level: "1".parse::<Level>().unwrap(),
+            keep: Box::new(Keep::default),
             budget: Budget::for_cores(2),
             progress: Arc::new(Progress::default()),
             chunks_per_volume: 2,
@@ -150,6 +151,7 @@ impl Vault {
             bytes_stored: sealed.volumes.iter().map(|v| v.bytes).sum(),
             volumes: sealed.volumes,
             connections: Vec::new(),
+            lock: None,
             tool_version: "test".into(),
         };
         assert!(manifest.volumes.len() > 1);

@@ -70,6 +70,7 @@ pub(crate) fn run_record(id: RunId, dek: DekId, key: &RunKey) -> RunRecord {
         dek_id: Some(dek),
         started_at: at(),
         identity: RunIdentity { host: Some("db-0".into()), ..RunIdentity::default() },
+        lock: None,
         tool_version: "0.1.0".into(),
     }
 }
@@ -115,6 +116,7 @@ fn manifest() -> (Manifest, Object) {
         bytes_stored: volume.bytes,
         volumes: vec![volume],
         connections: Vec::new(),
+        lock: None,
         tool_version: "0.1.0".into(),
     };
     (manifest, object)

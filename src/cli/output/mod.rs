@@ -19,6 +19,7 @@ use crate::{
         verify::Verified,
     },
     model::{ByteSize, ProofKind},
+    pipeline::Intruder,
 };
 
 /// A result in plain sentences.
@@ -121,7 +122,12 @@ impl Text for BackupResult {
         for kek in &self.also_keks {
             let _ = writeln!(out, "              and by {kek}");
         }
+        if let Some(lock) = &self.lock {
+            let held = if lock.legal_hold { ", and held" } else { "" };
+            let _ = writeln!(out, "  locked      by {} until {}{held}", lock.mode, lock.until);
+        }
         let _ = writeln!(out, "  stored at   {}", self.location);
+        let _ = writeln!(out, "  cluster     {}", self.cluster_uuid);
         let _ = writeln!(out, "  audit head  {}", self.audit_head);
         out
     }
@@ -259,6 +265,7 @@ impl Text for RestoreResult {
                 "  OPEN XA   {xid}: prepared, and holds its locks until XA COMMIT or XA ROLLBACK"
             );
         }
+        tell_intruders(&mut out, &self.intruders);
         out.push_str("Then:\n");
         let servers: Vec<_> = self.to_rebuild.iter().map(ToString::to_string).collect();
         let _ = writeln!(
@@ -367,6 +374,19 @@ impl Text for Verified {
         for problem in &self.findings {
             let _ = writeln!(out, "{}", describe(problem));
         }
+        if let Some(lock) = &self.lock {
+            let told = match lock.status {
+                "ok" => "all of them are locked so".to_owned(),
+                "none" => "and this bucket has no Object Lock: is it a copy?".to_owned(),
+                _ => format!("{} of them are NOT", lock.findings.len()),
+            };
+            let _ =
+                writeln!(out, "locks       {} objects were to be locked, {told}", lock.promised);
+            for problem in &lock.findings {
+                let _ = writeln!(out, "  {}", describe(problem));
+            }
+        }
+        tell_intruders(&mut out, &self.intruders);
         let how =
             if self.mode == "quick" { "stored hashes and sizes" } else { "every chunk opened" };
         let _ = writeln!(out, "{} backups, {how}: {}.", self.backups.len(), self.status);
@@ -381,6 +401,19 @@ impl Text for Verified {
             let _ = writeln!(out, "log head    {}", log.head);
         }
         out
+    }
+}
+
+/// Intruders that are told one by one; JSON has all of them.
+const INTRUDERS_SHOWN: usize = 20;
+
+fn tell_intruders(out: &mut String, intruders: &[Intruder]) {
+    for intruder in intruders.iter().take(INTRUDERS_SHOWN) {
+        let _ = writeln!(out, "  INTRUDER  {}", intruder.sentence());
+    }
+    if intruders.len() > INTRUDERS_SHOWN {
+        let more = intruders.len() - INTRUDERS_SHOWN;
+        let _ = writeln!(out, "  INTRUDER  and {more} more: see --format json");
     }
 }
 

@@ -22,14 +22,19 @@ use super::{
 };
 use crate::{
     crypto::{self, kms::Kms, signer::Signer},
-    format::{EngineRecord, Manifest, Payload, Role, RunIdentity, SourceRecord, layout},
-    model::{AttemptId, BackupId, Connection, EngineKind, ProofKind, Timestamp, TransportSecurity},
+    format::{
+        EngineRecord, LockRecord, Manifest, Payload, Role, RunIdentity, SourceRecord, layout,
+    },
+    model::{
+        AttemptId, BackupId, ClusterUuid, Connection, EngineKind, ProofKind, Timestamp,
+        TransportSecurity,
+    },
     mysql::{
         ConnectOptions,
         xbstream::{Dialect, Validator, WholeStream},
     },
     pipeline::{
-        Commit, Committed, Found, Inspect, Level, PipelineError, Progress, Repository, Run,
+        Class, Commit, Committed, Found, Inspect, Level, PipelineError, Progress, Repository, Run,
         RunRequest, SealRequest, Sealed, append_audit,
         budget::{Budget, CHUNKS_PER_VOLUME},
         commit, key, seal_stream,
@@ -131,6 +136,11 @@ pub struct BackupResult {
     /// The KEKs that wrap it, too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub also_keks: Vec<String>,
+    /// The cluster, as a trust file can pin it.
+    pub cluster_uuid: ClusterUuid,
+    /// Its lock; nothing when none was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<LockRecord>,
     /// The head of the audit chain: keep it, and give it as `--at-least` later.
     pub audit_head: String,
 }
@@ -163,7 +173,10 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
     let attempt = AttemptId::from_bytes(crypto::random().map_err(PipelineError::from)?);
     tracing::info!(backup_id = %id, %attempt, engine = %prepared.engine(), "backup begins");
     let stream = prepared.open(&request.progress).await?;
+    let keep = run.repository.keep(Class::Data);
     let (sealed, end) = transfer(&request, &run, &id, attempt, stream).await?;
+    let first = layout::volume(run.repository.cluster(), &id, attempt, 0);
+    run.repository.must_be_locked(&first, &keep).await?;
     let whole = sealed.inspector;
     facts::must_be_full(&whole)?;
     let finished_at = Timestamp::now();
@@ -196,6 +209,12 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
         bytes_stored: sealed.volumes.iter().map(|v| v.bytes).sum(),
         volumes: sealed.volumes,
         connections: connections(&request, &end),
+        // Each was locked from when its upload began, so none for less.
+        lock: keep.protection.retention.map(|retention| LockRecord {
+            mode: retention.mode,
+            until: retention.until,
+            legal_hold: keep.protection.legal_hold,
+        }),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let committing = Commit { manifest, stream: whole, ending: end.ending };
@@ -239,6 +258,10 @@ async fn transfer(
         dek: run.dek.clone(),
         volume_key: Box::new(move |sequence| {
             key(&layout::volume(&cluster, &backup, attempt, sequence))
+        }),
+        keep: Box::new({
+            let repository = Arc::clone(&run.repository);
+            move || repository.keep_bulk()
         }),
         level: request.level,
         budget: Budget::here(),
@@ -354,6 +377,8 @@ fn result(
         position: server.and_then(|s| s.position).into(),
         tls: manifest.source.database_transport,
         connections: manifest.connections,
+        cluster_uuid: manifest.cluster_uuid,
+        lock: manifest.lock,
         kek: request.kms.name().to_owned(),
         also_keks: request.also.iter().map(|kms| kms.name().to_owned()).collect(),
         audit_head,

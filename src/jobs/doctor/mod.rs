@@ -21,6 +21,7 @@ use crate::{
     },
     model::{ClusterName, EngineKind},
     mysql::ConnectOptions,
+    pipeline::LockPolicy,
     store::Store,
 };
 pub use rights::Side;
@@ -126,6 +127,8 @@ pub struct Request {
     pub engine: Option<EngineKind>,
     /// The object store.
     pub store: Part<Arc<dyn Store>>,
+    /// How what is written is to be locked.
+    pub lock: Part<LockPolicy>,
     /// The cluster's name.
     pub cluster: Part<ClusterName>,
     /// The KEK.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 
-use super::{Check, Request, access, judge, keys};
+use super::{Check, Part, Request, access, judge, keys};
 use crate::{
-    crypto,
+    crypto::{self, signer::Trust},
+    format::Manifest,
     model::{AccessKind, Timestamp},
     pipeline::Repository,
     store::{probe_abort, probe_create_only},
@@ -18,7 +19,9 @@ pub(super) async fn look(request: &Request, checks: &mut Vec<Check>) -> Option<u
         checks.push(check);
     }
     keys::look(request, checks).await;
-    newest(request).await
+    let bases = bases(request).await;
+    checks.push(lock(request, &bases).await.unwrap_or_else(|check| check));
+    bases.first().map(|base| base.payload_bytes)
 }
 
 async fn store(request: &Request, checks: &mut Vec<Check>) -> Result<(), Check> {
@@ -45,11 +48,40 @@ async fn store(request: &Request, checks: &mut Vec<Check>) -> Result<(), Check> 
     Ok(())
 }
 
-async fn newest(request: &Request) -> Option<u64> {
-    let store = request.store.take("disk").ok()?;
-    let cluster = request.cluster.take("disk").ok()?.clone();
-    let trust = request.trust.take("disk").ok()?.clone();
-    let repository = Repository::new(Arc::clone(store), cluster, trust);
-    let backups = repository.backups().await.ok()?;
-    backups.into_iter().find_map(|(_, found)| found.ok()).map(|found| found.record.payload_bytes)
+/// The manifests of the base backups that there are, the newest first.
+async fn bases(request: &Request) -> Vec<Manifest> {
+    let (Ok(store), Ok(cluster), Ok(trust)) =
+        (request.store.take("disk"), request.cluster.take("disk"), request.trust.take("disk"))
+    else {
+        return Vec::new();
+    };
+    let repository = Repository::new(Arc::clone(store), cluster.clone(), trust.clone());
+    let backups = repository.backups().await.unwrap_or_default();
+    backups.into_iter().filter_map(|(_, found)| Some(found.ok()?.record)).collect()
+}
+
+/// What locks what is written, and whether that is long enough. With a lock the probes stay for as
+/// long as they are locked.
+async fn lock(request: &Request, bases: &[Manifest]) -> Result<Check, Check> {
+    let store = request.store.take("lock")?;
+    let own = store.bucket_lock().await.map_err(|error| {
+        Check::fail("lock", error.to_string(), "grant this identity to ask for the bucket's lock")
+    });
+    let policy = match &request.lock {
+        Part::Missing(flag) => return Ok(judge::unlocked(own?, flag)),
+        lock => *lock.take("lock")?,
+    };
+    let cluster = request.cluster.take("lock")?.clone();
+    // Nobody has to be believed for that.
+    let trust = Trust::of("nobody", [0; 32]);
+    let repository = Repository::new(Arc::clone(store), cluster, trust).locking(Some(policy));
+    let random: [u8; 16] = crypto::random().map_err(|e| keys::random_failed(&e))?;
+    let unique = format!("doctor-{}", hex::encode(random));
+    if let Err(error) = repository.probe_keep(&unique).await {
+        let remedy = "nothing would be written: see docs/immutability.md";
+        return Err(Check::fail("lock", error.to_string(), remedy));
+    }
+    let policy = repository.lock_policy().unwrap_or(policy);
+    let finished: Vec<_> = bases.iter().map(|base| base.finished_at).collect();
+    Ok(judge::lock(&policy, own?, &finished, Timestamp::now()))
 }

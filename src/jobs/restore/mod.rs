@@ -26,7 +26,7 @@ use crate::{
     crypto::kms::Kms,
     model::{BackupId, Gtid, GtidState, ServerFacts, ServerName},
     pipeline::{
-        Progress, Repository,
+        Intruder, Progress, Repository,
         log::{Archive, Line, Lines, read_archive},
     },
 };
@@ -84,6 +84,9 @@ pub struct RestoreResult {
     pub to_rebuild: BTreeSet<ServerName>,
     /// How long each step took.
     pub phases: Phases,
+    /// What somebody has written over, or deleted: the originals were restored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub intruders: Vec<Intruder>,
 }
 
 /// Seconds of the steps of a restore.
@@ -147,6 +150,7 @@ pub async fn run(mut request: Request) -> Result<RestoreResult, JobError> {
         proof,
         to_rebuild: lines.servers().into_iter().cloned().chain(facts.name()).collect(),
         phases,
+        intruders: request.repository.intruders(),
     })
 }
 

@@ -1,11 +1,10 @@
 //! `verify`: is everything stored as it was written?
 
 mod keys;
+mod locks;
 mod log;
 
 use std::{collections::BTreeSet, sync::Arc};
-
-use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
     JobError,
@@ -17,13 +16,13 @@ use crate::{
     model::BackupId,
     mysql::xbstream::{Dialect, Validator},
     pipeline::{
-        Accept, ChainHead, Finding, Found, Hasher, Objects, OnBad, PipelineError, Progress,
+        Accept, ChainHead, Finding, Found, Intruder, Objects, OnBad, PipelineError, Progress,
         Repository, StoredObject,
-        budget::{Budget, FETCHES, GROUP_BYTES},
+        budget::{Budget, FETCHES},
         key, open_objects, verify_chain,
     },
-    store::StoreErrorKind,
 };
+pub use locks::VerifiedLock;
 pub use log::VerifiedLog;
 
 /// What to verify, and how.
@@ -46,7 +45,7 @@ pub struct Request<'a> {
 pub struct Verified {
     /// Version of this object.
     pub version: u32,
-    /// `ok` or `damaged`.
+    /// `ok`; `warn` when all is as it was written, and somebody should look; `damaged`.
     pub status: &'static str,
     /// `full` or `quick`.
     pub mode: &'static str,
@@ -55,8 +54,15 @@ pub struct Verified {
     /// The binlog log, when there is one and not one backup alone was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<VerifiedLog>,
+    /// The locks, when there are any, or were to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<VerifiedLock>,
     /// What is wrong beyond single backups.
     pub findings: Vec<Problem>,
+    /// What somebody has written over, or deleted, though the original is there; and names that
+    /// somebody made up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub intruders: Vec<Intruder>,
     /// The head of the audit chain: keep it, and give it as `--at-least` later.
     pub audit_head: String,
     /// Whether `--at-least` was given and held; without it a roll-back cannot be seen.
@@ -124,6 +130,14 @@ pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verif
     let mut findings: Vec<Problem> = chain.into_iter().map(Into::into).collect();
     let mut listed = repository.backups().await?;
     findings.extend(against_chain(repository, &records, &listed));
+    let lock = match &request.id {
+        // The whole is looked at, or one backup.
+        Some(_) => None,
+        None => {
+            let of_log = log.as_ref().map_or(0, |log| log.records);
+            lock(repository, request, &listed, &records, of_log).await?
+        }
+    };
     if let Some(wanted) = &request.id {
         listed.retain(|(id, _)| id == wanted);
         if listed.is_empty() {
@@ -167,20 +181,57 @@ pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verif
     }
     if request.id.is_none() {
         findings.extend(keys::check(repository, &deks).await?);
+        locks::intruders(repository).await?;
     }
+    let intruders = repository.intruders();
+    let is_copy = lock.as_ref().is_some_and(|lock| lock.status == "none");
     let ok = findings.is_empty()
         && backups.iter().all(|b| b.findings.is_empty())
+        && lock.as_ref().is_none_or(|lock| lock.findings.is_empty())
         && log.as_ref().is_none_or(|log| log.findings.is_empty());
     Ok(Verified {
         version: 1,
-        status: status(ok),
+        status: match status(ok) {
+            "ok" if is_copy || !intruders.is_empty() => "warn",
+            status => status,
+        },
         mode: if request.quick { "quick" } else { "full" },
         freshness_proven: request.at_least.is_some() && fresh,
         backups,
         log,
+        lock,
         findings,
+        intruders,
         audit_head: head.to_string(),
     })
+}
+
+/// Holds what is locked against what was to be.
+async fn lock(
+    repository: &Repository,
+    request: &Request<'_>,
+    listed: &[(BackupId, Result<Found<Manifest>, PipelineError>)],
+    records: &[AuditRecord],
+    of_log: u64,
+) -> Result<Option<VerifiedLock>, JobError> {
+    let promises = locks::promises(repository, listed, records).await?;
+    if promises.is_empty() {
+        return Ok(None);
+    }
+    let mut promised = promises.len() as u64;
+    let has_lock = repository.store().bucket_lock().await.map_err(PipelineError::from)?.is_some();
+    let mut findings = Vec::new();
+    if has_lock {
+        findings = locks::check(repository, promises).await?;
+        let (of_log, short) = log::locks(repository, of_log, &request.progress).await?;
+        promised += of_log;
+        findings.extend(short);
+    }
+    let status = match has_lock {
+        true => status(findings.is_empty()),
+        false => "none",
+    };
+    Ok(Some(VerifiedLock { status, promised, findings }))
 }
 
 /// Holds the backups and the audit chain against each other.
@@ -271,7 +322,7 @@ async fn full(
         run: manifest.run_id,
         dek_id: manifest.dek_id,
         dek,
-        objects: volumes(repository, manifest)?,
+        objects: repository.locate(volumes(repository, manifest)?).await?,
         budget: Budget::here(),
         progress: Arc::clone(&request.progress),
     };
@@ -301,34 +352,13 @@ async fn quick(
     progress: &Progress,
 ) -> Result<Vec<Finding>, JobError> {
     let mut findings = Vec::new();
-    for record in volumes(repository, manifest)? {
-        let key = record.key;
-        let mut note =
-            |why: String| findings.push(Finding { object: key.to_string(), chunk: None, why });
-        let store = repository.store();
-        let size = match store.head(&key).await {
-            Ok(info) => info.size,
-            Err(error) if error.kind == StoreErrorKind::NotFound => {
-                note("it is missing".into());
-                continue;
+    for object in volumes(repository, manifest)? {
+        match repository.check_hash(object, FETCHES, progress).await {
+            Ok(()) => {}
+            Err(PipelineError::Integrity { object, why }) => {
+                findings.push(Finding { object, chunk: None, why });
             }
-            Err(error) => return Err(PipelineError::from(error).into()),
-        };
-        if size != record.bytes {
-            note(format!("it has {size} bytes, and the manifest says {}", record.bytes));
-            continue;
-        }
-        let starts = (0..size.div_ceil(GROUP_BYTES)).map(|n| n * GROUP_BYTES);
-        let ranges =
-            stream::iter(starts.map(|at| store.get_range(&key, at..size.min(at + GROUP_BYTES))));
-        let mut ranges = ranges.buffered(FETCHES);
-        let hash = Hasher::start();
-        while let Some(bytes) = ranges.try_next().await.map_err(PipelineError::from)? {
-            progress.add_stored(bytes.len());
-            hash.update(bytes).await?;
-        }
-        if hash.finish().await? != record.sha256 {
-            note("its SHA-256 is not the manifest's".into());
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(findings)

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod coverage;
+mod numbered;
 mod object;
 mod reader;
 mod scan;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     format::{CHECKPOINT_EVERY, LogEntry, LogRecord, SegmentSummary, layout},
     pipeline::{ChainHead, PipelineError, Repository, repository::key},
-    store::StoreErrorKind,
+    store::Versions,
 };
 
 /// Requests in flight.
@@ -57,13 +57,14 @@ pub async fn refresh(repository: &Repository, state: &mut LogState) -> Result<u6
 async fn take(
     repository: &Repository,
     state: &mut LogState,
-    listed: Vec<(u64, u64)>,
+    listed: Vec<(u64, Versions)>,
 ) -> Result<u64, PipelineError> {
     let before = state.head.number;
     let records = listed.into_iter().filter(|(number, _)| *number > before);
-    let records = records.map(|(number, size)| stored::read_envelope(repository, number, size));
+    let records = records.map(|(number, versions)| stored::read_own(repository, number, versions));
     let mut records = std::pin::pin!(stream::iter(records).buffered(PARALLEL));
     while let Some(found) = records.try_next().await? {
+        let Some(found) = found else { continue };
         let next = state.head.number + 1;
         if found.record.number != next {
             if stored::read(repository, next).await?.is_some() {
@@ -79,15 +80,18 @@ async fn take(
     Ok(state.head.number - before)
 }
 
-/// Numbers and sizes of the records behind a number, in order.
-async fn listed(repository: &Repository, after: u64) -> Result<Vec<(u64, u64)>, PipelineError> {
+/// The records behind a number, in order: their numbers, and what is stored under them.
+pub(super) async fn listed(
+    repository: &Repository,
+    after: u64,
+) -> Result<Vec<(u64, Versions)>, PipelineError> {
     let folder = layout::log_folder(repository.cluster());
     // Nothing stands before the first number, so no `after` is needed there.
     let after = (after > 0).then(|| key(&layout::log(repository.cluster(), after))).transpose()?;
-    let mut infos = repository.store().list(&folder, after.as_ref());
+    let mut names = repository.store().list_versions(&folder, after.as_ref());
     let mut listed = Vec::new();
-    while let Some(info) = infos.try_next().await? {
-        listed.extend(number_of(&folder, info.key.as_str()).map(|number| (number, info.size)));
+    while let Some(found) = names.try_next().await? {
+        listed.extend(number_of(&folder, found.key.as_str()).map(|number| (number, found)));
     }
     Ok(listed)
 }
@@ -189,8 +193,9 @@ async fn resume(repository: &Repository, found: &FoundRecord) -> Result<LogState
     let last = found.record.number;
     let first = numbers.clone().next().map_or(last, |first| first - 1);
     let listed = listed(repository, first).await?;
-    let sizes = listed.iter().copied().filter(|(number, _)| *number < last).collect();
-    let tails = stream::iter(numbers.map(|number| tail(repository, number, &sizes)));
+    let before: HashMap<u64, Versions> =
+        listed.iter().filter(|(number, _)| *number < last).cloned().collect();
+    let tails = stream::iter(numbers.map(|number| tail(repository, number, &before)));
     let tails = tails.buffered(PARALLEL).try_collect().await?;
     let head = ChainHead { number: last, sha256: found.sha256 };
     let mut state = LogState::resume(head, entry, owner, tails).map_err(|why| {
@@ -203,13 +208,13 @@ async fn resume(repository: &Repository, found: &FoundRecord) -> Result<LogState
 async fn tail(
     repository: &Repository,
     number: u64,
-    sizes: &HashMap<u64, u64>,
+    listed: &HashMap<u64, Versions>,
 ) -> Result<TailRef, PipelineError> {
     let object = layout::log(repository.cluster(), number);
-    let Some(&size) = sizes.get(&number) else {
+    let Some(versions) = listed.get(&number) else {
         return Err(PipelineError::integrity(object, "it is missing"));
     };
-    let found = stored::read_envelope(repository, number, size).await?;
+    let found = stored::read_envelope(repository, number, versions.clone()).await?;
     let LogEntry::Tail(entry) = found.record.entry else {
         return Err(PipelineError::integrity(object, "it is no tail"));
     };
@@ -262,7 +267,7 @@ async fn first_checkpoint(repository: &Repository) -> Result<Option<u64>, Pipeli
         return Ok(Some(CHECKPOINT_EVERY));
     }
     let folder = layout::log_folder(repository.cluster());
-    let mut listed = repository.store().list(&folder, None);
+    let mut listed = repository.store().list_versions(&folder, None);
     let mut oldest = None;
     while let Some(info) = listed.try_next().await? {
         oldest = number_of(&folder, info.key.as_str());
@@ -276,11 +281,9 @@ async fn first_checkpoint(repository: &Repository) -> Result<Option<u64>, Pipeli
 }
 
 async fn exists(repository: &Repository, number: u64) -> Result<bool, PipelineError> {
-    match repository.store().head(&key(&layout::log(repository.cluster(), number))?).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    let place = key(&layout::log(repository.cluster(), number))?;
+    let versions = repository.store().versions(&place).await?;
+    Ok(!versions.versions.is_empty() && !stored::is_strange(repository, number, &versions).await?)
 }
 
 pub(super) fn number_of(folder: &str, key: &str) -> Option<u64> {

@@ -34,13 +34,13 @@ pub async fn scan(
 ) -> Result<(LogState, Option<Finding>), PipelineError> {
     let folder = layout::log_folder(repository.cluster());
     let mut state = LogState::default();
-    let listed = repository.store().list(&folder, None).map_err(PipelineError::from);
-    let numbered = listed.try_filter_map(|info| {
-        let number = super::reader::number_of(&folder, info.key.as_str());
-        async move { Ok(number.map(|number| (number, info.size))) }
+    let listed = repository.store().list_versions(&folder, None).map_err(PipelineError::from);
+    let numbered = listed.try_filter_map(|found| {
+        let number = super::reader::number_of(&folder, found.key.as_str());
+        async move { Ok(number.map(|number| (number, found))) }
     });
-    let read = numbered.map_ok(|(number, size)| async move {
-        match stored::read_envelope(repository, number, size).await {
+    let read = numbered.map_ok(|(number, versions)| async move {
+        match stored::read_own(repository, number, versions).await {
             Ok(found) => Ok((number, Ok(found))),
             Err(PipelineError::Integrity { object, why }) => {
                 Ok((number, Err(Finding { object, chunk: None, why })))
@@ -50,6 +50,10 @@ pub async fn scan(
     });
     let mut read = std::pin::pin!(read.try_buffered(PARALLEL));
     while let Some((number, found)) = read.try_next().await? {
+        let found = match found.transpose() {
+            Some(found) => found,
+            None => continue,
+        };
         let expected = state.head.number + 1;
         let bad = |number: u64, why: String| Finding {
             object: layout::log(repository.cluster(), number),

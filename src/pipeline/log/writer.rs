@@ -5,13 +5,14 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
+    reader,
     state::{Applied, LogState},
     stored::{self, FoundRecord},
 };
 use crate::{
     format::{EpochEntry, LogEntry, LogRecord, Payload, layout},
-    model::Timestamp,
-    pipeline::{PipelineError, Run, repository::key},
+    model::{Sha256Digest, Timestamp},
+    pipeline::{Class, PipelineError, Run, repository::key},
     store::StoreErrorKind,
 };
 
@@ -23,7 +24,12 @@ pub struct LogWriter {
     epoch: u64,
     requests: u64,
     bytes: u64,
+    /// What was written since it was last made sure that nothing older was hidden there.
+    unconfirmed: Vec<(u64, Sha256Digest)>,
 }
+
+/// So many records are written at most before that is made sure.
+const CONFIRM_EVERY: usize = 512;
 
 impl LogWriter {
     /// Claims the log behind what was read. From then on every other writer is fenced.
@@ -42,10 +48,16 @@ impl LogWriter {
         insist: bool,
     ) -> Result<Self, (PipelineError, LogState)> {
         let epoch = state.epoch() + 1;
-        let mut writer = Self { run, state, epoch, requests: 0, bytes: 0 };
+        let unconfirmed = Vec::new();
+        let mut writer = Self { run, state, epoch, requests: 0, bytes: 0, unconfirmed };
         loop {
             match writer.append(LogEntry::Epoch(claim.clone()), None).await {
-                Ok(_) => return Ok(writer),
+                Ok(number) => {
+                    return match writer.is_locked(number).await {
+                        Ok(()) => Ok(writer),
+                        Err(error) => Err((error, writer.state)),
+                    };
+                }
                 Err(PipelineError::Unsettled) if insist && writer.state.epoch() < epoch => {
                     claim.resumes = writer.state.durable();
                 }
@@ -104,7 +116,15 @@ impl LogWriter {
                 Some(checkpoint) => (LogEntry::Checkpoint(checkpoint), None),
                 None => (entry.clone(), body.as_ref()),
             };
+            let decisive = match &now {
+                LogEntry::Epoch(_) | LogEntry::Segment(_) | LogEntry::Checkpoint(_) => true,
+                LogEntry::Heartbeat(beat) => beat.released,
+                _ => self.unconfirmed.len() >= CONFIRM_EVERY,
+            };
             let written = self.create(now, body).await?;
+            if decisive {
+                self.confirm().await?;
+            }
             if let (Some(number), false) = (written, due) {
                 return Ok(number);
             }
@@ -117,13 +137,65 @@ impl LogWriter {
     /// # Errors
     /// As [`LogWriter::append`].
     pub async fn settle(&mut self) -> Result<(), PipelineError> {
+        self.confirm().await?;
         loop {
             let number = self.state.head.number + 1;
             let object = layout::log(self.run.repository.cluster(), number);
-            let Some((found, _)) = stored::read(&self.run.repository, number).await? else {
-                return Ok(());
-            };
+            let Some(found) = self.found(number).await? else { return Ok(()) };
             self.take(&found, &object)?;
+        }
+    }
+
+    /// Makes sure that what was written is what counts. In a store that keeps versions a number
+    /// whose record was deleted can be written again, and the older record counts all the same:
+    /// whoever hid it from us could so have two archivers believe that each owns the log.
+    async fn confirm(&mut self) -> Result<(), PipelineError> {
+        let repository = &self.run.repository;
+        let Some((first, _)) = self.unconfirmed.first() else { return Ok(()) };
+        if repository.store().keeps_versions().await? {
+            for (number, versions) in reader::listed(repository, first - 1).await? {
+                let ours = self.unconfirmed.iter().find(|(written, _)| *written == number);
+                let Some((_, ours)) = ours.filter(|_| versions.versions.len() != 1) else {
+                    continue;
+                };
+                let found = stored::read_envelope(repository, number, versions).await?;
+                if found.sha256 != *ours {
+                    let why = format!(
+                        "a record of run {} counts here, which somebody had deleted when ours was \
+                         written: start the archiver again",
+                        found.record.run_id
+                    );
+                    return Err(PipelineError::integrity(
+                        layout::log(repository.cluster(), number),
+                        why,
+                    ));
+                }
+            }
+        }
+        self.unconfirmed.clear();
+        Ok(())
+    }
+
+    /// Makes sure that the claim is locked as it was asked to be: the first object of its run.
+    async fn is_locked(&self, number: u64) -> Result<(), PipelineError> {
+        let repository = &self.run.repository;
+        let object = layout::log(repository.cluster(), number);
+        repository.must_be_locked(&object, &repository.keep(Class::Data)).await
+    }
+
+    /// The record under a number; nothing when there is none, or the name is an intruder's own.
+    async fn found(&self, number: u64) -> Result<Option<FoundRecord>, PipelineError> {
+        match stored::read(&self.run.repository, number).await {
+            Ok(found) => Ok(found.map(|(found, _)| found)),
+            Err(error @ PipelineError::Integrity { .. }) => {
+                let object = key(&layout::log(self.run.repository.cluster(), number))?;
+                let versions = self.run.repository.store().versions(&object).await?;
+                match stored::is_strange(&self.run.repository, number, &versions).await? {
+                    true => Ok(None),
+                    false => Err(error),
+                }
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -166,7 +238,8 @@ impl LogWriter {
         let line = self.run.sign(&record)?;
         let mut after = self.state.clone();
         let object = layout::log(self.run.repository.cluster(), number);
-        after.apply(&record, stored::digest(&line)).map_err(|why| {
+        let sha256 = stored::digest(&line);
+        after.apply(&record, sha256).map_err(|why| {
             PipelineError::integrity(&object, format!("about to be written, {why}"))
         })?;
         let stored = match body {
@@ -179,28 +252,51 @@ impl LogWriter {
             None => line,
         };
         let bytes = stored.len() as u64;
-        match self.run.repository.store().create(&key(&object)?, stored).await {
-            Ok(()) => {
-                self.state = after;
-                self.requests += 1;
-                self.bytes += bytes;
-                Ok(Some(number))
+        let mut keep = self.run.repository.keep(match &record.entry {
+            // Whoever reads from a checkpoint on needs the claim before it.
+            LogEntry::Epoch(_) => Class::Key,
+            _ => Class::Data,
+        });
+        let object = key(&object)?;
+        loop {
+            let store = self.run.repository.store();
+            match store.create_kept(&object, stored.clone(), &keep).await {
+                Ok(()) => {
+                    self.state = after;
+                    self.requests += 1;
+                    self.bytes += bytes;
+                    self.unconfirmed.push((number, sha256));
+                    if keep.over {
+                        self.confirm().await?;
+                    }
+                    return Ok(Some(number));
+                }
+                Err(error) if error.kind == StoreErrorKind::AlreadyExists && !keep.over => {
+                    match self.found(number).await? {
+                        Some(found) => return self.look(&record, &found, object.as_str()),
+                        // What somebody has put there must not stop us.
+                        None if store.keeps_versions().await? => keep.over = true,
+                        // Taken, and gone: a store that does this cannot be trusted with anything.
+                        None => {
+                            let why = "it was there, and is not any more";
+                            return Err(PipelineError::integrity(object.as_str(), why));
+                        }
+                    }
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
-                self.look(&record, &object).await
-            }
-            Err(error) => Err(error.into()),
         }
     }
 
     /// The place is taken: by us, unheard; by somebody who changes nothing; by the owner; or by
     /// the new one.
-    async fn look(&mut self, ours: &LogRecord, object: &str) -> Result<Option<u64>, PipelineError> {
-        let Some((found, _)) = stored::read(&self.run.repository, ours.number).await? else {
-            // Taken, and gone: a store that does this cannot be trusted with anything.
-            return Err(PipelineError::integrity(object, "it was there, and is not any more"));
-        };
-        let applied = self.take(&found, object)?;
+    fn look(
+        &mut self,
+        ours: &LogRecord,
+        found: &FoundRecord,
+        object: &str,
+    ) -> Result<Option<u64>, PipelineError> {
+        let applied = self.take(found, object)?;
         if found.record.run_id == ours.run_id && found.record.entry == ours.entry {
             return Ok(Some(ours.number));
         }

@@ -24,6 +24,7 @@ use super::{
     },
     S3,
     identity::{Identity, Provider},
+    keep::Wishes,
 };
 use crate::transport::{Plaintext, smithy_client};
 
@@ -52,7 +53,12 @@ pub(in super::super) async fn connect(place: Place, options: &StoreOptions) -> R
         config = config.endpoint_url(endpoint);
     }
     let client = Client::from_conf(config.build());
-    Ok(S3 { client, place, sign_payloads: options.sign_payloads, identity, dialer })
+    let wishes = Wishes {
+        encryption: options.encryption.clone(),
+        storage_class: options.storage_class.clone(),
+    };
+    let (sign_payloads, versioning) = (options.sign_payloads, Arc::default());
+    Ok(S3 { client, place, sign_payloads, identity, dialer, wishes, versioning })
 }
 
 /// What the environment and the profile say, for the store and for those who hand out credentials.

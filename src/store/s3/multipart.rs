@@ -17,7 +17,9 @@ use super::{
         StoreErrorKind,
         backend::{Fault, Parts, Stale},
     },
-    S3, spell, time,
+    S3,
+    keep::Headers,
+    spell, time,
 };
 use crate::model::Timestamp;
 
@@ -34,14 +36,20 @@ struct Sent {
 }
 
 impl S3Parts {
-    pub(super) async fn begin(s3: S3, object: String) -> Result<Self, Fault> {
+    pub(super) async fn begin(s3: S3, object: String, headers: Headers) -> Result<Self, Fault> {
         let request = s3
             .client
             .create_multipart_upload()
             .bucket(&s3.place.bucket)
             .key(&object)
             .checksum_algorithm(ChecksumAlgorithm::Crc32)
-            .checksum_type(ChecksumType::FullObject);
+            .checksum_type(ChecksumType::FullObject)
+            .set_object_lock_mode(headers.mode)
+            .set_object_lock_retain_until_date(headers.until)
+            .set_object_lock_legal_hold_status(headers.hold)
+            .set_server_side_encryption(headers.encryption)
+            .set_ssekms_key_id(headers.encryption_key)
+            .set_storage_class(headers.class);
         let answer = s3.call(false, request.send()).await?;
         let id = answer.upload_id().unwrap_or_default().to_owned();
         if id.is_empty() {

@@ -1,0 +1,136 @@
+//! A record that was deleted can be created again, and there is one truth all the same: whoever
+//! wrote the second one finds out.
+
+use std::sync::Arc;
+
+use backstay::{
+    crypto::{
+        kms::{Kms, file::FileKms},
+        signer::{Trust, file::FileSigner},
+    },
+    format::{EpochEntry, EpochReason, HeartbeatEntry, LogEntry, LogServer, Role, RunIdentity},
+    model::{Flavor, HistoryId, Timestamp},
+    pipeline::{
+        PipelineError, Repository, Run, RunRequest, append_audit,
+        log::{LogState, LogWriter, tip},
+        verify_chain,
+    },
+    store::{StoreOptions, open},
+};
+
+use crate::{
+    home::Home,
+    locked,
+    minio::{Minio, REGION},
+    stage,
+};
+
+/// One who writes by the library, with a memory of its own.
+async fn run(home: &Home, bucket: &str, role: Role) -> Arc<Run> {
+    let minio = Minio::shared();
+    let options = StoreOptions {
+        endpoint: Some(minio.endpoint()),
+        region: Some(REGION.to_owned()),
+        credentials_file: Some(minio.credentials_file()),
+        ..StoreOptions::default()
+    };
+    let store = open(&format!("s3://{bucket}/p"), &options).await.unwrap();
+    let trust = Trust::read(&home.path("kek.trust")).unwrap();
+    let repository = Arc::new(Repository::new(store, "c".parse().unwrap(), trust));
+    let (kms, signer) = (
+        FileKms::open(&home.path("kek")).unwrap(),
+        FileSigner::open(&home.path("kek.signer")).unwrap(),
+    );
+    let also: Vec<Box<dyn Kms>> = Vec::new();
+    let begin = RunRequest {
+        kms: &kms,
+        also: &also,
+        signer: &signer,
+        role,
+        identity: RunIdentity::default(),
+        started_at: Timestamp::now(),
+    };
+    Arc::new(Run::begin(repository, &begin).await.unwrap())
+}
+
+fn claim(reason: EpochReason) -> EpochEntry {
+    let server = LogServer {
+        name: "id-11".parse().unwrap(),
+        flavor: Flavor::Mariadb,
+        version: "10.11.6-MariaDB".parse().unwrap(),
+        server_id: 11,
+    };
+    let history = HistoryId::from_bytes([7; 16]);
+    EpochEntry { reason, server, history, parent: None, resumes: None, connections: Vec::new() }
+}
+
+async fn claimed(run: &Arc<Run>, log: LogState, reason: EpochReason) -> LogWriter {
+    LogWriter::claim(Arc::clone(run), log, claim(reason), false).await.unwrap()
+}
+
+fn heartbeat(released: bool) -> LogEntry {
+    let server = "id-11".parse().unwrap();
+    LogEntry::Heartbeat(HeartbeatEntry { server, position: None, quiet_until: None, released })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archiver_from_whom_a_claim_was_hidden_finds_out() {
+    let (bucket, client) = ("hidden-log", Minio::shared().client());
+    let home = stage::home(bucket).await;
+    for decisive in ["settle", "released"] {
+        let old = run(&home, bucket, Role::Archive).await;
+        let log = tip(&old.repository).await.unwrap();
+        let mut owner = claimed(&old, log, EpochReason::Takeover).await;
+        let known = owner.append(heartbeat(false), None).await.unwrap();
+
+        // Another one claims the log, and somebody deletes that claim before the owner sees it.
+        let new = run(&home, bucket, Role::Archive).await;
+        let log = tip(&new.repository).await.unwrap();
+        let taken = claimed(&new, log, EpochReason::Takeover).await;
+        assert_eq!(taken.state().head.number, known + 1);
+        locked::hide(&client, bucket, &format!("p/c/log/{:020}", known + 1)).await;
+
+        // The store lets the owner write the same number again.
+        assert_eq!(owner.append(heartbeat(false), None).await.unwrap(), known + 1);
+        let found = match decisive {
+            "settle" => owner.settle().await.unwrap_err(),
+            _ => owner.append(heartbeat(true), None).await.unwrap_err(),
+        };
+        assert!(matches!(found, PipelineError::Integrity { .. }), "{found}");
+        for word in [&format!("{:020}", known + 1), "had deleted", &new.id.to_string()] {
+            assert!(found.to_string().contains(word), "{found}");
+        }
+        // Everyone else reads the claim.
+        let log = tip(&run(&home, bucket, Role::Archive).await.repository).await.unwrap();
+        assert_eq!(log.owner.unwrap().run, new.id);
+        // The next round begins with a log that goes on behind it.
+        drop(taken);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hidden_record_is_seen_by_whoever_writes_next() {
+    let (bucket, client) = ("hidden-records", Minio::shared().client());
+    let home = stage::home(bucket).await;
+    // The record of the cluster: a second run must not found another one.
+    let first = run(&home, bucket, Role::Backup).await;
+    locked::hide(&client, bucket, "p/c/cluster.json").await;
+    let second = run(&home, bucket, Role::Backup).await;
+    assert_eq!(second.cluster, first.cluster);
+    // The audit chain: its head is hidden, and the next record follows it.
+    let head = append_audit(&first, "tested", "one", backstay::model::Sha256Digest([1; 32]))
+        .await
+        .unwrap();
+    locked::hide(&client, bucket, "p/c/audit/00000000000000000001").await;
+    let next = append_audit(&second, "tested", "two", backstay::model::Sha256Digest([1; 32]))
+        .await
+        .unwrap();
+    assert_eq!((head.number, next.number), (1, 2));
+    let (records, last, findings) = verify_chain(&second.repository, Some(head)).await.unwrap();
+    assert_eq!((records.len(), last, findings), (2, next, Vec::new()));
+    // A manifest: the backup is complete.
+    stage::feed(&home, "one", &[]).expect(0);
+    locked::hide(&client, bucket, "p/c/backups/one/manifest.json").await;
+    let again = stage::feed(&home, "one", &[]).expect(0).json();
+    assert_eq!(again["status"], "already-complete", "{again}");
+}
