@@ -31,7 +31,17 @@ const ROOMS: [(&str, &[&str]); 10] = [
     ("jobs", &["pipeline", "process", "format", "crypto", "store", "mysql", "transport", "model"]),
     (
         "cli",
-        &["jobs", "pipeline", "process", "format", "crypto", "store", "mysql", "transport", "model"],
+        &[
+            "jobs",
+            "pipeline",
+            "process",
+            "format",
+            "crypto",
+            "store",
+            "mysql",
+            "transport",
+            "model",
+        ],
     ),
 ];
 

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Payload;
 use crate::model::{
-    BinlogName, BinlogPosition, ClusterUuid, Connection, Flavor, GtidState, HistoryId, RunId, SegmentId,
-    ServerName, ServerVersion, Sha256Digest, Timestamp,
+    BinlogName, BinlogPosition, ClusterUuid, Connection, Flavor, GtidState, HistoryId, RunId,
+    SegmentId, ServerName, ServerVersion, Sha256Digest, Timestamp,
 };
 
 /// Every record whose number is a multiple of this is a checkpoint, and no other is.

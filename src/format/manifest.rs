@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Payload;
 use crate::model::{
-    AttemptId, BackupId, ClusterUuid, Connection, DekId, EngineKind, ProofKind, RunId,
-    ServerFacts, Sha256Digest, Timestamp, TransportSecurity,
+    AttemptId, BackupId, ClusterUuid, Connection, DekId, EngineKind, ProofKind, RunId, ServerFacts,
+    Sha256Digest, Timestamp, TransportSecurity,
 };
 
 /// A complete base backup. Written last, create-only, signed by its run.

@@ -52,7 +52,10 @@ pub(super) async fn check(repository: &Repository, need: Need) -> Result<(), Job
             Ok(())
         }
         Outlook::Ends => Err(JobError::preflight(
-            format!("the store's credentials ({}) end at {end}, and nobody renews them", told(&access)),
+            format!(
+                "the store's credentials ({}) end at {end}, and nobody renews them",
+                told(&access)
+            ),
             "give new ones; better, an identity that the platform renews (docs/identities.md)",
         )),
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mysql_async::{
-    ClientIdentity, Conn, DriverError, Error, IoError, OptsBuilder, SslOpts, prelude::Queryable as _,
+    ClientIdentity, Conn, DriverError, Error, IoError, OptsBuilder, SslOpts,
+    prelude::Queryable as _,
 };
 use secrecy::ExposeSecret as _;
 

@@ -230,8 +230,7 @@ pub(super) async fn read_token(
 }
 
 /// Who has to act when a token has ended.
-pub(super) const RENEWED_BY: &str =
-    "the kubelet renews a projected token in its file: see that it is one, and that the node is well";
+pub(super) const RENEWED_BY: &str = "the kubelet renews a projected token in its file: see that it is one, and that the node is well";
 
 #[cfg(test)]
 mod tests {
@@ -258,7 +257,10 @@ mod tests {
     #[test]
     fn a_token_says_when_it_ends() {
         // {"alg":"none"} . {"exp":1700000000}
-        assert_eq!(end_of_token("eyJhbGciOiJub25lIn0.eyJleHAiOjE3MDAwMDAwMDB9."), Some(at(1_700_000_000)));
+        assert_eq!(
+            end_of_token("eyJhbGciOiJub25lIn0.eyJleHAiOjE3MDAwMDAwMDB9."),
+            Some(at(1_700_000_000))
+        );
         for none in ["", "opaque", "a.b.c", "a.eyJzdWIiOiJ4In0.c"] {
             assert_eq!(end_of_token(none), None, "{none}");
         }

@@ -46,11 +46,7 @@ pub async fn probe_create_only(
 ///
 /// # Errors
 /// Whatever kept it from being begun or aborted.
-pub async fn probe_abort(
-    store: &dyn Store,
-    prefix: &str,
-    unique: &str,
-) -> Result<(), StoreError> {
+pub async fn probe_abort(store: &dyn Store, prefix: &str, unique: &str) -> Result<(), StoreError> {
     let object = Key::new(format!("{prefix}probe/{unique}-upload")).map_err(|error| {
         StoreError::new(StoreErrorKind::Configuration, "probe", store.url(), error)
     })?;

@@ -136,7 +136,8 @@ impl Dialer {
     /// Another one with the same settings and a memory of its own.
     #[must_use]
     pub fn apart(&self) -> Self {
-        let Inner { tcp, tls, check, server_name, plaintext, proxies, patience, seen: _ } = &*self.0;
+        let Inner { tcp, tls, check, server_name, plaintext, proxies, patience, seen: _ } =
+            &*self.0;
         Self(Arc::new(Inner {
             tcp: tcp.clone(),
             tls: Arc::clone(tls),
@@ -292,7 +293,14 @@ mod tests {
         for host in ["localhost", "bucket.localhost", "127.0.0.1", "127.8.9.1", "[::1]", "::1"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["vault", "127.0.0.1.example.com", "localhost.example.com", "notlocalhost", "10.0.0.1", ""] {
+        for host in [
+            "vault",
+            "127.0.0.1.example.com",
+            "localhost.example.com",
+            "notlocalhost",
+            "10.0.0.1",
+            "",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

@@ -32,7 +32,9 @@ impl Trouble {
         let error = causes(error).find_map(|cause| cause.downcast_ref::<Error>())?;
         Some(match error {
             Error::InvalidCertificate(why) => match why {
-                CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                    Self::Expired
+                }
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                     Self::NotYetValid
                 }

@@ -15,12 +15,7 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::{
-    azurite::Azurite,
-    home::Home,
-    oidc::Issuer,
-    stage::Feeding,
-};
+use crate::{azurite::Azurite, home::Home, oidc::Issuer, stage::Feeding};
 
 const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 const CLIENT: &str = "99999999-8888-7777-6666-555555555555";
@@ -48,12 +43,14 @@ async fn exchange(State(authority): State<Shared>, body: String) -> Response {
     let right = field("client_id") == CLIENT
         && field("grant_type") == "client_credentials"
         && field("scope") == "https://storage.azure.com/.default"
-        && field("client_assertion_type") == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        && field("client_assertion_type")
+            == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
     let trusted = authority.kubernetes.vouches_for(field("client_assertion"), AUDIENCE);
     if !right || !trusted {
         authority.refused += 1;
         let why = "AADSTS700211: No matching federated identity record found for presented assertion issuer.";
-        let refusal = json!({"error": "invalid_client", "error_description": format!("{why}\nTrace ID: x")});
+        let refusal =
+            json!({"error": "invalid_client", "error_description": format!("{why}\nTrace ID: x")});
         return (StatusCode::UNAUTHORIZED, refusal.to_string()).into_response();
     }
     authority.given += 1;
@@ -85,7 +82,8 @@ async fn stage(life: i64) -> (Home, Shared, Azurite, Arc<Issuer>) {
     azurite.container("backups").await;
     let mut home = Home::new();
     let ca = azurite.ca_file().display().to_string();
-    let more = ["--repo", "az://backups/p", "--store-endpoint", &azurite.endpoint(), "--store-ca", &ca];
+    let more =
+        ["--repo", "az://backups/p", "--store-endpoint", &azurite.endpoint(), "--store-ca", &ca];
     home.flags.extend(more.map(String::from));
     let file = home.path("token").display().to_string();
     for (name, value) in [
@@ -117,7 +115,8 @@ async fn doctor_names_the_application_and_what_the_authority_says() {
     let (home, authority, _azurite, kubernetes) = stage(3600).await;
     let checks = home.run(&["doctor"]).expect(0).json();
     let check = |name: &str| {
-        checks.as_array().unwrap().iter().find(|c| c["check"] == name).unwrap()["detail"].to_string()
+        checks.as_array().unwrap().iter().find(|c| c["check"] == name).unwrap()["detail"]
+            .to_string()
     };
     let detail = check("store-identity");
     assert!(detail.contains(&format!("web-identity: application {CLIENT}")), "{detail}");

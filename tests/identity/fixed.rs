@@ -95,7 +95,10 @@ async fn long_lived_keys_are_told_by_their_ends_and_warned_of() {
     let doctor = home.run(&["doctor"]).expect(0);
     let identity = identity(&doctor);
     assert_eq!(identity["status"], "warn", "{identity}");
-    assert!(identity["detail"].as_str().unwrap().contains("static: access key back…ests"), "{identity}");
+    assert!(
+        identity["detail"].as_str().unwrap().contains("static: access key back…ests"),
+        "{identity}"
+    );
     let secret = home.env.iter().find(|(name, _)| name == "AWS_SECRET_ACCESS_KEY").unwrap();
     assert!(!doctor.out.contains(&secret.1) && !doctor.err.contains(&secret.1), "{doctor:?}");
 }

@@ -91,7 +91,11 @@ async fn pass(State(inner): State<Arc<Inner>>, request: Request<Body>) -> Respon
         let mut seen = inner.seen.lock().unwrap();
         if seen.ends.get(&key).is_some_and(|end| Instant::now() >= *end) {
             seen.turned_away += 1;
-            return error(StatusCode::BAD_REQUEST, "ExpiredToken", "The provided token has expired.");
+            return error(
+                StatusCode::BAD_REQUEST,
+                "ExpiredToken",
+                "The provided token has expired.",
+            );
         }
         *seen.used.entry(key).or_default() += 1;
     }

@@ -54,14 +54,19 @@ async fn metadata(State(google): State<Shared>, headers: HeaderMap) -> Response 
         return (StatusCode::SERVICE_UNAVAILABLE, "not ready").into_response();
     }
     if !google.bound {
-        return (StatusCode::NOT_FOUND, "GKE Metadata Server encountered an error: unable to impersonate")
+        return (
+            StatusCode::NOT_FOUND,
+            "GKE Metadata Server encountered an error: unable to impersonate",
+        )
             .into_response();
     }
     let token = format!("ya29.{}", google.given.len());
     let end = Instant::now() + google.life;
     google.given.push((token.clone(), end));
     let life = google.life.as_secs();
-    json!({"access_token": token, "expires_in": life, "token_type": "Bearer"}).to_string().into_response()
+    json!({"access_token": token, "expires_in": life, "token_type": "Bearer"})
+        .to_string()
+        .into_response()
 }
 
 /// The store's own door.
@@ -90,7 +95,10 @@ async fn stage(life: Duration) -> (Home, Shared, Script) {
     let accounts = "/computeMetadata/v1/instance/service-accounts/default";
     let app = Router::new()
         .route(&format!("{accounts}/token"), get(metadata))
-        .route(&format!("{accounts}/email"), get(|| async { "backup@shop.iam.gserviceaccount.com\n" }))
+        .route(
+            &format!("{accounts}/email"),
+            get(|| async { "backup@shop.iam.gserviceaccount.com\n" }),
+        )
         .with_state(Arc::clone(&google));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());

@@ -34,7 +34,10 @@ impl Issuer {
             "id_token_signing_alg_values_supported": ["RS256"],
         });
         let app = Router::new()
-            .route("/.well-known/openid-configuration", get(move || async move { document.to_string() }))
+            .route(
+                "/.well-known/openid-configuration",
+                get(move || async move { document.to_string() }),
+            )
             .route("/keys", get(move || async move { keys.to_string() }));
         tokio::spawn(async move { axum::serve(listener, app).await });
         Self { key, url }

@@ -55,7 +55,10 @@ fn a_server_whose_certificate_is_not_right_is_refused_in_words_of_its_own() {
         let server = check(&done, "server");
         assert_eq!(server["status"], "fail");
         for word in words {
-            assert!(server["detail"].as_str().unwrap().contains(word), "{name}: no `{word}`: {server}");
+            assert!(
+                server["detail"].as_str().unwrap().contains(word),
+                "{name}: no `{word}`: {server}"
+            );
         }
     }
 }
@@ -90,8 +93,10 @@ fn what_verifies_nobody_has_to_be_asked_for_twice() {
     for mode in ["disabled", "preferred", "required"] {
         let password = home.path("password").display().to_string();
         let port = server.port.to_string();
-        let args = ["archive", "--mysql-host", "127.0.0.1", "--mysql-port", &port, "--mysql-tls", mode];
-        let args = [&args[..], &["--mysql-user", "root", "--mysql-password-file", &password]].concat();
+        let args =
+            ["archive", "--mysql-host", "127.0.0.1", "--mysql-port", &port, "--mysql-tls", mode];
+        let args =
+            [&args[..], &["--mysql-user", "root", "--mysql-password-file", &password]].concat();
         home.run(&args).expect(2).says("verifies nobody").says("--allow-insecure-mysql");
         let more = ["--mysql-tls", mode, "--allow-insecure-mysql"];
         let tls = check(&doctor(&home, server.port, &bad.good.ca, &more), "tls");
@@ -108,8 +113,16 @@ fn the_manifest_and_the_log_say_what_the_connection_was() {
     let (password, port) = (home.path("password").display().to_string(), server.port.to_string());
     let ca = bad.good.ca.display().to_string();
     let mysql = [
-        "--mysql-host", "127.0.0.1", "--mysql-port", &port, "--mysql-user", "root",
-        "--mysql-password-file", &password, "--mysql-tls-ca", &ca,
+        "--mysql-host",
+        "127.0.0.1",
+        "--mysql-port",
+        &port,
+        "--mysql-user",
+        "root",
+        "--mysql-password-file",
+        &password,
+        "--mysql-tls-ca",
+        &ca,
     ];
     home.run(&[&["backup", "--id", "one"][..], &mysql].concat()).expect(0);
     let shown = home.run(&["show", "one"]).expect(0).json();

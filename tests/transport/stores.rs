@@ -124,7 +124,9 @@ async fn google_and_azure_are_reached_in_the_same_way() {
     let bad = Bad::in_folder(dir.path());
     let minio = Minio::start(None);
     for repo in ["gs://bucket/p", "az://bucket/p"] {
-        for (identity, word) in [(&bad.expired, "have it renewed"), (&bad.elsewhere, "for other names")] {
+        for (identity, word) in
+            [(&bad.expired, "have it renewed"), (&bad.elsewhere, "for other names")]
+        {
             let port = terminate(minio.port(), identity, NEW).await;
             let mut home = Home::new();
             let endpoint = format!("https://127.0.0.1:{port}");
@@ -132,7 +134,11 @@ async fn google_and_azure_are_reached_in_the_same_way() {
             let more = ["--repo", repo, "--store-endpoint", &endpoint, "--store-ca", &ca];
             home.flags.extend(more.map(String::from));
             let key = home.path("google.json");
-            std::fs::write(&key, r#"{"private_key":"","private_key_id":"","client_email":"","disable_oauth":true}"#).unwrap();
+            std::fs::write(
+                &key,
+                r#"{"private_key":"","private_key_id":"","client_email":"","disable_oauth":true}"#,
+            )
+            .unwrap();
             home.env.push(("GOOGLE_SERVICE_ACCOUNT".into(), key.display().to_string()));
             home.env.push(("AZURE_STORAGE_ACCOUNT_NAME".into(), "a".into()));
             home.env.push(("AZURE_STORAGE_ACCOUNT_KEY".into(), "YQ==".into()));

@@ -35,16 +35,20 @@ pub(super) fn identity(access: &Result<Access, StoreError>, now: Timestamp) -> C
     let remedy = "let the platform give each job an identity (docs/identities.md): keys that do not \
                   end are copied, and nobody notices";
     match access.expires_at.filter(|_| !access.renewable) {
-        Some(end) if end.seconds_since(now) < SOON => {
-            Check::fail(CHECK, detail, "give new credentials: these have ended, or end within minutes")
-        }
+        Some(end) if end.seconds_since(now) < SOON => Check::fail(
+            CHECK,
+            detail,
+            "give new credentials: these have ended, or end within minutes",
+        ),
         Some(_) => Check::new(
             CHECK,
             Status::Warn,
             format!("{detail}; nobody renews them"),
             "jobs that last longer fail: let the platform give each job an identity",
         ),
-        None if access.kind == AccessKind::Static => Check::new(CHECK, Status::Warn, detail, remedy),
+        None if access.kind == AccessKind::Static => {
+            Check::new(CHECK, Status::Warn, detail, remedy)
+        }
         None => Check::ok(CHECK, detail),
     }
 }
@@ -82,9 +86,10 @@ pub(super) fn database(connection: &Connection) -> Check {
     let warn = |detail, remedy| Check::new("tls", Status::Warn, detail, remedy);
     match connection.security {
         TransportSecurity::Local => Check::ok("tls", "a local socket; nothing leaves the machine"),
-        TransportSecurity::TlsVerified => {
-            Check::ok("tls", format!("{}, and the server's certificate is verified", agreed(connection)))
-        }
+        TransportSecurity::TlsVerified => Check::ok(
+            "tls",
+            format!("{}, and the server's certificate is verified", agreed(connection)),
+        ),
         TransportSecurity::TlsUnverified => warn(
             format!("{}, and the server's certificate is not verified", agreed(connection)),
             "leave --mysql-tls out, and give --mysql-tls-ca: anybody could answer",
@@ -100,9 +105,10 @@ pub(super) fn database(connection: &Connection) -> Check {
 pub(super) fn transport(check: &str, connection: &Connection) -> Option<Check> {
     match connection.security {
         TransportSecurity::Local | TransportSecurity::Unknown => None,
-        TransportSecurity::TlsVerified => {
-            Some(Check::ok(check, format!("{}, and the certificate is verified", agreed(connection))))
-        }
+        TransportSecurity::TlsVerified => Some(Check::ok(
+            check,
+            format!("{}, and the certificate is verified", agreed(connection)),
+        )),
         TransportSecurity::TlsUnverified | TransportSecurity::Plain => Some(Check::new(
             check,
             Status::Warn,

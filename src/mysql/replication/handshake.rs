@@ -35,9 +35,7 @@ struct Greeting {
 }
 
 /// Connects and logs in, within 15 s.
-pub(super) async fn open(
-    options: &ConnectOptions,
-) -> Result<(Link, Connection), MysqlError> {
+pub(super) async fn open(options: &ConnectOptions) -> Result<(Link, Connection), MysqlError> {
     match tokio::time::timeout(CONNECT, session(options)).await {
         Ok(opened) => opened,
         Err(_) => Err(unreachable(options, format!("no answer within {CONNECT:?}"))),

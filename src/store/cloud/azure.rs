@@ -55,7 +55,11 @@ pub(super) fn chosen(
     {
         let authority = value(Key::AuthorityHost);
         return Ok(Chosen::Federated(Box::new(Federated::new(
-            client, tenant, &file, authority.as_deref(), options,
+            client,
+            tenant,
+            &file,
+            authority.as_deref(),
+            options,
         )?)));
     } else if let (Some(client), true) = (&client, value(Key::ClientSecret).is_some()) {
         Known::fixed(Some(format!("application {client}")), true)
@@ -169,7 +173,10 @@ impl Fetch for Federated {
         let form = Zeroizing::new(
             url::form_urlencoded::Serializer::new(String::with_capacity(token.len() * 3 + 512))
                 .append_pair("client_id", &self.client)
-                .append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+                .append_pair(
+                    "client_assertion_type",
+                    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+                )
                 .append_pair("client_assertion", &token)
                 .append_pair("scope", SCOPE)
                 .append_pair("grant_type", "client_credentials")
@@ -190,8 +197,11 @@ impl Fetch for Federated {
         if !answer.status().is_success() {
             return Err(self.refusal(&answer));
         }
-        let token: Token = serde_json::from_slice(answer.body()).map_err(|_| self.refusal(&answer))?;
-        let end = Timestamp::now().as_microseconds().saturating_add(token.expires_in.saturating_mul(1_000_000));
+        let token: Token =
+            serde_json::from_slice(answer.body()).map_err(|_| self.refusal(&answer))?;
+        let end = Timestamp::now()
+            .as_microseconds()
+            .saturating_add(token.expires_in.saturating_mul(1_000_000));
         let access = Access {
             principal: Some(self.whose()),
             expires_at: Timestamp::from_microseconds(end),
@@ -218,7 +228,10 @@ mod tests {
 
     #[test]
     fn refusals_of_the_authority_are_told_apart() {
-        assert_eq!(meaning(401, "AADSTS700024: Client assertion is not within its valid time range").0, Kind::Expired);
+        assert_eq!(
+            meaning(401, "AADSTS700024: Client assertion is not within its valid time range").0,
+            Kind::Expired
+        );
         assert_eq!(meaning(400, "AADSTS700016: Application not found").0, Kind::Unauthenticated);
         assert_eq!(meaning(503, "").0, Kind::Unavailable);
     }

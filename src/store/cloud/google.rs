@@ -57,7 +57,9 @@ pub(super) fn key_of(builder: &GoogleCloudStorageBuilder) -> Result<Option<Known
     let Some(file) = file else { return Ok(None) };
     let text = std::fs::read(&file).map(Zeroizing::new);
     let text = text.map_err(|e| configuration(format!("the credentials file {file}: {e}")))?;
-    read(&text).map(Some).map_err(|fault| Fault { cause: format!("{file}: {}", fault.cause), ..fault })
+    read(&text)
+        .map(Some)
+        .map_err(|fault| Fault { cause: format!("{file}: {}", fault.cause), ..fault })
 }
 
 #[derive(Deserialize)]
@@ -99,7 +101,8 @@ struct Token {
 
 impl Metadata {
     pub(super) fn of_the_environment() -> Result<Self, Fault> {
-        let host = set("GCE_METADATA_HOST").unwrap_or_else(|| "metadata.google.internal".to_owned());
+        let host =
+            set("GCE_METADATA_HOST").unwrap_or_else(|| "metadata.google.internal".to_owned());
         let dialer = Dialer::new(&DialerOptions {
             // It has no TLS, and is on this node.
             plaintext: Plaintext::Anywhere,
@@ -113,7 +116,10 @@ impl Metadata {
     }
 
     async fn get(&self, what: &str) -> Result<Response<Zeroizing<Vec<u8>>>, Fault> {
-        let url = format!("http://{}/computeMetadata/v1/instance/service-accounts/default/{what}", self.host);
+        let url = format!(
+            "http://{}/computeMetadata/v1/instance/service-accounts/default/{what}",
+            self.host
+        );
         let request = Request::get(url).header("Metadata-Flavor", "Google").body(Bytes::new());
         let request = request.map_err(|e| configuration(format!("GCE_METADATA_HOST: {e}")))?;
         match self.http.exchange(request, LONGEST, PATIENCE).await {
@@ -129,8 +135,9 @@ impl Metadata {
         let text = format!("credentials from the metadata server {}: {error}", self.host);
         let given_up = !self.reached.load(Ordering::Relaxed) && self.since.elapsed() > COMING_UP;
         let kind = if given_up { Kind::Unauthenticated } else { Kind::Unavailable };
-        Fault::new(kind, text)
-            .hint("give a key in GOOGLE_APPLICATION_CREDENTIALS, or run with GKE's workload identity")
+        Fault::new(kind, text).hint(
+            "give a key in GOOGLE_APPLICATION_CREDENTIALS, or run with GKE's workload identity",
+        )
     }
 
     fn refusal(&self, answer: &Response<Zeroizing<Vec<u8>>>) -> Fault {
@@ -156,8 +163,13 @@ impl Fetch for Metadata {
         let token: Token =
             serde_json::from_slice(answer.body()).map_err(|_| self.refusal(&answer))?;
         let email = self.get("email").await?;
-        let email = email.status().is_success().then(|| String::from_utf8_lossy(email.body()).trim().to_owned());
-        let end = Timestamp::now().as_microseconds().saturating_add(token.expires_in.saturating_mul(1_000_000));
+        let email = email
+            .status()
+            .is_success()
+            .then(|| String::from_utf8_lossy(email.body()).trim().to_owned());
+        let end = Timestamp::now()
+            .as_microseconds()
+            .saturating_add(token.expires_in.saturating_mul(1_000_000));
         let access = Access {
             principal: email,
             expires_at: Timestamp::from_microseconds(end),

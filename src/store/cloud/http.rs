@@ -17,11 +17,7 @@ use object_store::{
     },
 };
 
-use super::super::{
-    StoreOptions,
-    backend::Fault,
-    open::dialer,
-};
+use super::super::{StoreOptions, backend::Fault, open::dialer};
 use crate::transport::{Dialer, Plaintext, causes};
 
 /// Who asks, in servers' logs.
@@ -67,7 +63,8 @@ struct Pool(Client<Dialer, HttpRequestBody>);
 impl HttpService for Pool {
     async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        let answer = self.0.request(request).await.map_err(|error| HttpError::new(kind(&error), error))?;
+        let answer =
+            self.0.request(request).await.map_err(|error| HttpError::new(kind(&error), error))?;
         Ok(answer.map(|body| {
             HttpResponseBody::new(body.map_err(|error| {
                 let kind = if error.is_timeout() {

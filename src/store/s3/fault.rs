@@ -108,7 +108,9 @@ fn refusal(
         }
         ("ExpiredToken" | "TokenRefreshRequired", _) => (
             Kind::Expired,
-            hint("new ones could not be had, or are refused, too: compare this machine's clock with the store's"),
+            hint(
+                "new ones could not be had, or are refused, too: compare this machine's clock with the store's",
+            ),
         ),
         ("InvalidToken" | "InvalidTokenId", _) => {
             (Kind::Unauthenticated, hint("the session's token is not valid here"))
@@ -150,7 +152,10 @@ fn refusal(
 /// Whether other credentials may do better. Answers to HEAD have no code.
 fn is_about_credentials(status: u16, code: &str) -> bool {
     match code {
-        "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" | "InvalidTokenId"
+        "ExpiredToken"
+        | "TokenRefreshRequired"
+        | "InvalidToken"
+        | "InvalidTokenId"
         | "InvalidAccessKeyId" => true,
         "" => matches!(status, 400 | 401 | 403),
         _ => false,

@@ -179,10 +179,9 @@ impl Source {
                 StoreErrorKind::Unauthenticated,
                 "give credentials in the environment, a profile, a web identity or a file",
             ),
-            CredentialsError::InvalidConfiguration(_) => fault(
-                StoreErrorKind::Configuration,
-                "check the AWS_… variables and the profile",
-            ),
+            CredentialsError::InvalidConfiguration(_) => {
+                fault(StoreErrorKind::Configuration, "check the AWS_… variables and the profile")
+            }
             _ if is_passing(error, &text) => {
                 fault(StoreErrorKind::Unavailable, "is the service that hands them out well?")
             }

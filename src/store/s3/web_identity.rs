@@ -7,9 +7,7 @@ use std::{error::Error as _, fmt, path::PathBuf};
 
 use aws_credential_types::Credentials;
 use aws_sdk_sts::{
-    Client,
-    config::Builder,
-    error::SdkError,
+    Client, config::Builder, error::SdkError,
     operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -59,7 +57,9 @@ impl WebIdentity {
         };
         let session = match set("AWS_ROLE_SESSION_NAME").or_else(|| set("BACKSTAY_POD_NAME")) {
             Some(name) => name,
-            None => tokio::fs::read_to_string("/proc/sys/kernel/hostname").await.unwrap_or_default(),
+            None => {
+                tokio::fs::read_to_string("/proc/sys/kernel/hostname").await.unwrap_or_default()
+            }
         };
         let sts = Client::from_conf(sts.clone().build());
         Ok(Some(Self { role, token_file, session: session_name(&session), sts }))
@@ -86,7 +86,8 @@ impl WebIdentity {
             end,
             "WebIdentityToken",
         );
-        let assumed = answer.assumed_role_user().map(|user| user.arn()).filter(|arn| !arn.is_empty());
+        let assumed =
+            answer.assumed_role_user().map(|user| user.arn()).filter(|arn| !arn.is_empty());
         let access = Access {
             principal: Some(assumed.unwrap_or(&self.role).to_owned()),
             expires_at: end.and_then(timestamp),
@@ -115,7 +116,8 @@ impl WebIdentity {
             (said.code().unwrap_or_default(), said.message().unwrap_or_default())
         };
         let (kind, hint) = meaning(status, code, message);
-        Fault::new(kind, format!("assume {self}: STS answered {status} {code}: {message}")).hint(hint)
+        Fault::new(kind, format!("assume {self}: STS answered {status} {code}: {message}"))
+            .hint(hint)
     }
 }
 
