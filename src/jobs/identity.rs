@@ -56,7 +56,7 @@ pub(super) async fn check(repository: &Repository, need: Need) -> Result<(), Job
                 "the store's credentials ({}) end at {end}, and nobody renews them",
                 told(&access)
             ),
-            "give new ones; better, an identity that the platform renews (docs/operations.md)",
+            "give new ones; better, an identity that the platform renews (docs/identities.md)",
         )),
     }
 }

@@ -1,12 +1,13 @@
 //! Keys that nobody renews: from variables, with and without an end.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use crate::{
     eks::{Eks, WRITER, session},
     home::{Done, Home},
     minio::Minio,
     stage::Feeding,
+    tools::{Daemon, free_port, tool, wait_until},
 };
 
 /// A home with the credentials of a session in its environment, as somebody has exported them.
@@ -62,6 +63,29 @@ async fn what_may_end_before_the_backup_does_is_warned_of() {
     // The first one took a moment, so the second will, too.
     let done = backup(&eks.home, "two").await.expect(0);
     assert!(!done.err.contains("may end before"), "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aws_is_asked_who_long_lived_keys_are_where_it_can_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut command = Command::new(tool("venv/bin/moto_server"));
+    command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+    let _moto = Daemon::start("moto", dir.path(), &command);
+    wait_until("moto listens", Duration::from_mins(1), || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    let minio = Minio::start(None);
+    let mut home = Home::s3(&minio, &minio.endpoint(), "backups").await;
+    home.env.push(("AWS_ENDPOINT_URL_STS".into(), format!("http://127.0.0.1:{port}")));
+    let identity = identity(&home.run(&["doctor"]).expect(0));
+    let detail = identity["detail"].as_str().unwrap();
+    assert!(detail.starts_with("static: arn:aws:sts::"), "{detail}");
+    // Nobody there is no reason to fail: the keys are good without it.
+    let at = home.env.len() - 1;
+    home.env[at].1 = format!("http://127.0.0.1:{}", free_port());
+    let identity = self::identity(&home.run(&["doctor"]).expect(0));
+    assert!(identity["detail"].as_str().unwrap().starts_with("static: access key"), "{identity}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ pub(super) fn identity(access: &Result<Access, StoreError>, now: Timestamp) -> C
             return Check::fail(
                 CHECK,
                 error.to_string(),
-                "see docs/operations.md on identities: no job could reach the store",
+                "see docs/identities.md on identities: no job could reach the store",
             );
         }
     };
@@ -32,7 +32,7 @@ pub(super) fn identity(access: &Result<Access, StoreError>, now: Timestamp) -> C
         None => String::new(),
     };
     let detail = format!("{}{until}", told(access));
-    let remedy = "let the platform give each job an identity (docs/operations.md): keys that do not \
+    let remedy = "let the platform give each job an identity (docs/identities.md): keys that do not \
                   end are copied, and nobody notices";
     match access.expires_at.filter(|_| !access.renewable) {
         Some(end) if end.seconds_since(now) < SOON => Check::fail(
