@@ -79,7 +79,6 @@ pub(super) struct Global {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Object store")]
-#[expect(clippy::struct_field_names, reason = "the fields name the flags")]
 pub(super) struct StoreArgs {
     /// Another endpoint than the provider's own, such as http://127.0.0.1:9000
     #[arg(long, global = true, env = "BACKSTAY_STORE_ENDPOINT", value_name = "URL")]
@@ -93,6 +92,10 @@ pub(super) struct StoreArgs {
     /// A private CA to verify the store's certificate with, PEM
     #[arg(long, global = true, env = "BACKSTAY_STORE_CA", value_name = "FILE")]
     pub(super) store_ca: Option<PathBuf>,
+    /// Take an http:// endpoint that is another machine than this one: names, sizes and signatures
+    /// of requests are then there to be read, and answers to be changed
+    #[arg(long, global = true, env = "BACKSTAY_ALLOW_PLAINTEXT_STORE")]
+    pub(super) allow_plaintext_store: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -161,7 +164,6 @@ pub(super) enum TlsMode {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Database server")]
-#[expect(clippy::struct_field_names, reason = "the fields name the flags")]
 pub(super) struct MysqlArgs {
     /// The server's Unix socket
     #[arg(long, env = "BACKSTAY_MYSQL_SOCKET", value_name = "PATH", conflicts_with = "mysql_host")]
@@ -178,7 +180,7 @@ pub(super) struct MysqlArgs {
     /// A file that holds the user's password; a trailing newline is ignored
     #[arg(long, env = "BACKSTAY_MYSQL_PASSWORD_FILE", value_name = "FILE")]
     pub(super) mysql_password_file: Option<PathBuf>,
-    /// TLS over TCP
+    /// TLS over TCP, 1.3 or 1.2; what verifies nothing needs --allow-insecure-mysql as well
     #[arg(
         long,
         env = "BACKSTAY_MYSQL_TLS",
@@ -195,6 +197,10 @@ pub(super) struct MysqlArgs {
     /// The client certificate's key, PEM
     #[arg(long, env = "BACKSTAY_MYSQL_TLS_KEY", value_name = "FILE", requires = "mysql_tls_cert")]
     pub(super) mysql_tls_key: Option<PathBuf>,
+    /// Let --mysql-tls be disabled, preferred or required over TCP: whoever is in between can read
+    /// and change what is backed up
+    #[arg(long, env = "BACKSTAY_ALLOW_INSECURE_MYSQL")]
+    pub(super) allow_insecure_mysql: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

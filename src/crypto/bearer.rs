@@ -7,18 +7,15 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use reqwest::{
-    Method, StatusCode, Url,
-    header::{CONTENT_TYPE, HeaderValue},
-};
+use http::{HeaderValue, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
 use super::{
-    rest::{Answer, Ask, Refusal, Rest},
+    rest::{Answer, Ask, Refusal, Rest, Sending, To, request as sending},
     service::{Fault, ServiceError, plain},
 };
 use crate::model::{Access, AccessKind, Connection, Peer, Timestamp};
@@ -169,12 +166,11 @@ impl Bearer {
         url.set_path(&format!("{}{}", self.base.path().trim_end_matches('/'), ask.path));
         url.set_query(self.query);
         let method = if ask.body.is_some() { Method::POST } else { Method::GET };
-        let mut request = self.rest.to(method, url).bearer_auth(token.expose_secret());
+        let mut request = sending(To::Service, method, url).bearer(token.expose_secret());
         if let Some(body) = &ask.body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+            request = request.json(body.clone());
         }
         let answer = self.rest.send(ask, request).await?;
-        self.rest.has_reached(&self.base);
         if answer.status.is_success() { Ok(answer) } else { Err((self.reading)(ask, &answer)) }
     }
 
@@ -189,7 +185,7 @@ impl Bearer {
 
     /// How the last connection to the service was protected.
     pub(super) fn connection(&self, to: Peer) -> Connection {
-        self.rest.connection(to)
+        self.rest.connection(&self.base, to)
     }
 }
 
@@ -198,7 +194,7 @@ impl Bearer {
 pub(super) async fn request(
     rest: &Rest,
     ask: &Ask<'_>,
-    request: reqwest::RequestBuilder,
+    request: Sending,
     denied: &str,
 ) -> Result<Answer, Refusal> {
     let answer = rest.send(ask, request).await?;

@@ -3,15 +3,22 @@
 //! They go by TLS, or to this machine. Redirects are not followed: a token must not go to wherever
 //! an answer points.
 
-use std::{path::Path, sync::OnceLock, time::Duration};
+use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
-use reqwest::{RequestBuilder, StatusCode, Url, header};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
+use url::Url;
 use zeroize::Zeroizing;
 
-use super::service::{Fault, Patience, ServiceError, chain, is_loopback};
-use crate::model::{Connection, Peer, Timestamp, TransportSecurity};
+use super::service::{Fault, Patience, ServiceError, plain};
+use crate::{
+    model::{Connection, Peer, Timestamp, TransportSecurity},
+    transport::{
+        Dialer, DialerOptions, HttpClient, HttpError, Plaintext, Proxies, Roots, TlsOptions,
+        Trouble, chain, is_loopback,
+    },
+};
 
 /// No answer that we ask for is longer.
 const LONGEST_ANSWER: usize = 256 << 10;
@@ -147,100 +154,142 @@ pub(super) fn address(text: &str, setting: &str) -> Result<Url, String> {
     }
 }
 
-/// How what goes to this address is protected.
-fn security(url: &Url) -> TransportSecurity {
-    match (url.scheme(), url.host_str()) {
-        ("https", _) => TransportSecurity::TlsVerified,
-        (_, Some(host)) if is_loopback(host) => TransportSecurity::Local,
-        _ => TransportSecurity::Plain,
+/// Whom a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum To {
+    /// The service that has the keys.
+    Service,
+    /// Whoever gives tokens for it: another connection, which says nothing about the service's.
+    Tokens,
+}
+
+/// A request that is put together.
+pub(super) struct Sending {
+    to: To,
+    url: Url,
+    request: Request<Bytes>,
+}
+
+impl Sending {
+    /// Another header.
+    pub(super) fn header(mut self, name: impl Into<HeaderName>, value: HeaderValue) -> Self {
+        self.request.headers_mut().insert(name.into(), value);
+        self
+    }
+
+    /// A token that says who we are.
+    pub(super) fn bearer(self, token: &str) -> Self {
+        let text = Zeroizing::new(format!("Bearer {token}"));
+        // A token with other characters is none, and the service will say so.
+        let mut value =
+            HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+        value.set_sensitive(true);
+        self.header(header::AUTHORIZATION, value)
+    }
+
+    /// What is sent.
+    pub(super) fn body(mut self, kind: HeaderValue, body: Bytes) -> Self {
+        *self.request.body_mut() = body;
+        self.header(header::CONTENT_TYPE, kind)
+    }
+
+    /// The same, in JSON.
+    pub(super) fn json(self, body: Bytes) -> Self {
+        self.body(HeaderValue::from_static("application/json"), body)
     }
 }
 
 /// What sends requests.
 #[derive(Debug)]
 pub(super) struct Rest {
-    tls: reqwest::Client,
+    service: HttpClient,
+    tokens: HttpClient,
     /// For this machine, and for a cloud's own metadata. A proxy would see what travels in the clear.
-    plain: reqwest::Client,
+    plain: HttpClient,
     /// How long to go on.
     pub(super) patience: Patience,
-    reached: OnceLock<TransportSecurity>,
+    /// The setting that names whom to believe.
+    authority: &'static str,
 }
 
 impl Rest {
-    /// Sets it up; nothing is sent yet. Without a CA of one's own the system's are believed.
+    /// Sets it up; nothing is sent yet. Without a CA of one's own, for which `authority` is the
+    /// setting, the system's are believed.
     pub(super) fn open(
         patience: Patience,
-        ca: Option<(&Path, &str)>,
+        ca: Option<&Path>,
+        authority: &'static str,
     ) -> Result<Self, (String, String)> {
-        let client = || {
-            reqwest::Client::builder()
-                .connect_timeout(patience.connect)
-                .timeout(patience.answer)
-                .redirect(reqwest::redirect::Policy::none())
+        let roots = ca.map_or(Roots::System, |path| Roots::Only(path.to_owned()));
+        let tls = TlsOptions { roots, ..TlsOptions::default() };
+        let dialer = |plaintext, proxies| {
+            let (tls, patience) = (tls.clone(), patience.connect);
+            Dialer::new(&DialerOptions { tls, plaintext, proxies, patience, ..Default::default() })
+                .map_err(|e| (chain(&e), format!("check the file that {authority} names")))
         };
-        let mut tls = client().https_only(true);
-        if let Some((path, setting)) = ca {
-            let wrong = |why: String| (why, format!("check {setting}"));
-            let pem = std::fs::read(path)
-                .map_err(|e| wrong(format!("read the CA file {}: {e}", path.display())))?;
-            let trusted = reqwest::Certificate::from_pem_bundle(&pem)
-                .map_err(|e| wrong(format!("the CA file {}: {}", path.display(), chain(&e))))?;
-            if trusted.is_empty() {
-                return Err(wrong(format!("the CA file {} holds no certificate", path.display())));
-            }
-            tls = tls.tls_certs_only(trusted);
-        }
-        let failed = |e: reqwest::Error| {
-            (format!("set up TLS: {}", chain(&e)), "check the CA certificates here".to_owned())
-        };
-        let plain = client().no_proxy().build().map_err(failed)?;
-        Ok(Self { tls: tls.build().map_err(failed)?, plain, patience, reached: OnceLock::new() })
+        let secured = dialer(Plaintext::Never, Proxies::Environment)?;
+        Ok(Self {
+            tokens: HttpClient::new(secured.apart()),
+            service: HttpClient::new(secured),
+            plain: HttpClient::new(dialer(Plaintext::Anywhere, Proxies::None)?),
+            patience,
+            authority,
+        })
     }
 
-    /// A request to this address.
-    pub(super) fn to(&self, method: reqwest::Method, url: Url) -> RequestBuilder {
-        let client = if url.scheme() == "https" { &self.tls } else { &self.plain };
-        client.request(method, url)
+    fn client(&self, to: To, url: &Url) -> &HttpClient {
+        match (url.scheme(), to) {
+            ("https", To::Service) => &self.service,
+            ("https", To::Tokens) => &self.tokens,
+            _ => &self.plain,
+        }
     }
 
     /// Sends a request, once, and returns its answer, whatever that says.
-    pub(super) async fn send(
-        &self,
-        ask: &Ask<'_>,
-        request: RequestBuilder,
-    ) -> Result<Answer, Refusal> {
-        let lost = |e: reqwest::Error| {
-            let at = e.url().map(|url| format!("{}: ", url.origin().ascii_serialization()));
-            let why = format!("{}{}", at.unwrap_or_default(), chain(&e.without_url()));
-            // Who is not whom we expect will not be in a moment either.
-            let what =
-                if why.contains("certificate") { Fault::Settings } else { Fault::Unreachable };
-            ask.fault(what, why, ask.service.unreachable)
-        };
-        let mut response = request.send().await.map_err(lost)?;
-        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-        // Room for all that is usual, so that nothing is left behind where it has grown.
-        let mut body = Zeroizing::new(Vec::with_capacity(16 << 10));
-        while let Some(piece) = response.chunk().await.map_err(lost)? {
-            if body.len() + piece.len() > LONGEST_ANSWER {
-                return Err(ask.unexpected("it is too long").into());
+    pub(super) async fn send(&self, ask: &Ask<'_>, sending: Sending) -> Result<Answer, Refusal> {
+        let Sending { to, url, request } = sending;
+        let exchange =
+            self.client(to, &url).exchange(request, LONGEST_ANSWER, self.patience.answer);
+        match exchange.await {
+            Ok(answer) => {
+                let (head, body) = answer.into_parts();
+                Ok(Answer { status: head.status, headers: head.headers, body })
             }
-            body.extend_from_slice(&piece);
+            Err(HttpError::TooLong(_)) => Err(ask.unexpected("it is too long").into()),
+            Err(error) => {
+                let why =
+                    format!("{}: {}", url.origin().ascii_serialization(), plain(&chain(&error)));
+                Err(match Trouble::of(&error) {
+                    // Who is not whom we expect will not be in a moment either.
+                    Some(trouble) => {
+                        ask.fault(Fault::Settings, why, trouble.advice(self.authority))
+                    }
+                    None => ask.fault(Fault::Unreachable, why, ask.service.unreachable),
+                }
+                .into())
+            }
         }
-        Ok(Answer { status, headers, body })
     }
 
-    /// Notes that the service itself was reached at this address.
-    pub(super) fn has_reached(&self, url: &Url) {
-        self.reached.get_or_init(|| security(url));
+    /// How the last connection to the service at this address was protected, when there was one.
+    pub(super) fn connection(&self, url: &Url, to: Peer) -> Connection {
+        let seen = self.client(To::Service, url).dialer().seen().connection(to);
+        match seen.security {
+            TransportSecurity::Plain if url.host_str().is_some_and(is_loopback) => {
+                Connection::new(to, TransportSecurity::Local)
+            }
+            _ => seen,
+        }
     }
+}
 
-    /// How the connection to the service was protected, when there was one.
-    pub(super) fn connection(&self, to: Peer) -> Connection {
-        let security = self.reached.get().copied().unwrap_or(TransportSecurity::Unknown);
-        Connection::new(to, security)
-    }
+/// A request to this address.
+pub(super) fn request(to: To, method: Method, url: Url) -> Sending {
+    let mut request = Request::new(Bytes::new());
+    *request.method_mut() = method;
+    // What is a URL is a URI, too, but for what no address of a service has in it.
+    *request.uri_mut() = url.as_str().parse().unwrap_or_default();
+    Sending { to, url, request }
 }
 
 #[cfg(test)]
@@ -249,13 +298,13 @@ mod tests {
 
     #[test]
     fn keys_go_by_tls_or_to_this_machine() {
-        for (text, security_of) in [
-            ("https://vault:8200/prefix", TransportSecurity::TlsVerified),
-            ("http://127.0.0.1:1", TransportSecurity::Local),
-            ("http://[::1]:1", TransportSecurity::Local),
-            ("http://localhost", TransportSecurity::Local),
+        for text in [
+            "https://vault:8200/prefix",
+            "http://127.0.0.1:1",
+            "http://[::1]:1",
+            "http://localhost",
         ] {
-            assert_eq!(security(&address(text, "ADDRESS").unwrap()), security_of, "{text}");
+            assert!(address(text, "ADDRESS").is_ok(), "{text}");
         }
         for (text, word) in [
             ("http://vault:8200", "in the clear"),

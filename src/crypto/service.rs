@@ -153,39 +153,9 @@ pub(super) fn plain(said: &str) -> String {
     words
 }
 
-/// An error with its causes: libraries hide the interesting one.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut told = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_told = cause.to_string();
-        if !told.contains(&cause_told) {
-            told = format!("{told}: {cause_told}");
-        }
-        next = cause.source();
-    }
-    plain(&told)
-}
-
-/// Whether a host is this machine: only there may keys travel in the clear.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_this_machine_is_loopback() {
-        for host in ["localhost", "127.0.0.1", "127.8.9.1", "[::1]", "::1"] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["vault", "127.0.0.1.example.com", "localhost.example.com", "10.0.0.1", ""] {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
 
     #[tokio::test]
     async fn what_passes_is_asked_again_after_the_pause_that_the_service_wants() {

@@ -7,6 +7,7 @@ mod choose;
 pub mod doctor;
 mod error;
 pub mod find;
+mod identity;
 pub mod keys;
 pub mod list;
 pub mod restore;

@@ -10,8 +10,9 @@ use aws_credential_types::{
 
 use super::{AwsKey, config};
 use crate::{
-    crypto::service::{Fault, Patience, ServiceError, chain},
+    crypto::service::{Fault, Patience, ServiceError, plain},
     model::{Access, AccessKind, Timestamp},
+    transport::chain,
 };
 
 /// It is for reports alone: nobody waits long for it.
@@ -24,7 +25,7 @@ const BRIEFLY: Patience = Patience {
 
 /// As whom AWS knows us. Where STS cannot be asked the principal is left open.
 pub(in crate::crypto) async fn access(key: &AwsKey) -> Result<Access, ServiceError> {
-    let config = config(key, BRIEFLY).await;
+    let config = config(key, BRIEFLY).await?;
     let missing = |why: String| ServiceError {
         fault: Fault::Settings,
         operation: "look for credentials",
@@ -35,7 +36,7 @@ pub(in crate::crypto) async fn access(key: &AwsKey) -> Result<Access, ServiceErr
     let provider: SharedCredentialsProvider = config
         .credentials_provider()
         .ok_or_else(|| missing("there is nowhere to look".to_owned()))?;
-    let found = provider.provide_credentials().await.map_err(|e| missing(chain(&e)))?;
+    let found = provider.provide_credentials().await.map_err(|e| missing(plain(&chain(&e))))?;
     let caller = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await;
     let principal = caller.ok().and_then(|caller| caller.arn().map(ToOwned::to_owned));
     Ok(Access { principal, ..of(&found) })

@@ -4,9 +4,10 @@ use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::{
-    super::service::{Fault, ServiceError, chain, plain},
+    super::service::{Fault, ServiceError, plain},
     AwsKey, CLEAR,
 };
+use crate::transport::chain;
 
 /// The code of a refusal, when the service itself refused.
 type Code = Option<String>;
@@ -37,11 +38,11 @@ where
         }
         SdkError::TimeoutError(_) => (Fault::Unreachable, "no answer in time".to_owned(), None),
         SdkError::DispatchFailure(failure) => {
-            let told = failure.as_connector_error().map_or_else(String::new, |e| chain(e));
+            let told = failure.as_connector_error().map_or_else(String::new, |e| plain(&chain(e)));
             (locally(&told, Fault::Unreachable), told, None)
         }
         other => {
-            let told = chain(other);
+            let told = plain(&chain(other));
             (locally(&told, Fault::Unexpected), told, None)
         }
     };

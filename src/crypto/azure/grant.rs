@@ -3,19 +3,17 @@
 use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
-use reqwest::{
-    Method, Url,
-    header::{CONTENT_TYPE, HeaderValue},
-};
+use http::{HeaderName, HeaderValue, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
+use url::Url;
 use zeroize::Zeroizing;
 
 use super::AzureLogin;
 use crate::{
     crypto::{
         bearer::{Granted, Grants, form, request},
-        rest::{Answer, Ask, Refusal, Rest, Service},
+        rest::{Answer, Ask, Refusal, Rest, Service, To, request as sending},
         service::{Fault, ServiceError},
     },
     model::AccessKind,
@@ -131,10 +129,8 @@ impl Entra {
                     ),
                     ("client_assertion", &assertion),
                 ]);
-                let sent = rest
-                    .to(Method::POST, self::url(&ask, &url)?)
-                    .header(CONTENT_TYPE, kind)
-                    .body(form);
+                let sent =
+                    sending(To::Tokens, Method::POST, self::url(&ask, &url)?).body(kind, form);
                 let denied = "check AZURE_CLIENT_ID, AZURE_TENANT_ID, and that a federated credential of \
                               that identity names this cluster's issuer, namespace and service account";
                 read(&ask, &request(rest, &ask, sent, denied).await?)
@@ -144,19 +140,24 @@ impl Entra {
                 let mut url = url(&ask, endpoint)?;
                 url.set_path("/metadata/identity/oauth2/token");
                 self.query(&mut url, "2018-02-01", client.as_deref());
-                let sent = rest.to(Method::GET, url).header("Metadata", "true");
+                let sent = sending(To::Tokens, Method::GET, url)
+                    .header(HeaderName::from_static("metadata"), HeaderValue::from_static("true"));
                 read(&ask, &request(rest, &ask, sent, identity).await?)
             }
             AzureLogin::Platform { endpoint, header, client } => {
                 let ask = ask("ask for the identity of the platform", key);
                 let mut url = url(&ask, endpoint)?;
                 self.query(&mut url, "2019-08-01", client.as_deref());
-                let mut inside = HeaderValue::from_str(header.expose_secret()).map_err(|_| {
-                    let why = "IDENTITY_HEADER holds characters that no header has";
-                    ask.fault(Fault::Settings, why, ask.service.unexpected)
+                let mut value = HeaderValue::from_str(header.expose_secret()).map_err(|_| {
+                    ask.fault(
+                        Fault::Settings,
+                        "IDENTITY_HEADER is no header",
+                        ask.service.unexpected,
+                    )
                 })?;
-                inside.set_sensitive(true);
-                let sent = rest.to(Method::GET, url).header("X-IDENTITY-HEADER", inside);
+                value.set_sensitive(true);
+                let sent = sending(To::Tokens, Method::GET, url)
+                    .header(HeaderName::from_static("x-identity-header"), value);
                 read(&ask, &request(rest, &ask, sent, identity).await?)
             }
         }

@@ -96,7 +96,8 @@ fn open(key: &AzureKey, options: &AzureOptions) -> Result<Bearer, ServiceError> 
         address(authority, "AZURE_AUTHORITY_HOST")
             .map_err(|why| settings(why, "give https://…; http is for 127.0.0.1 alone"))?;
     }
-    let rest = Rest::open(options.patience, None).map_err(|(why, hint)| settings(why, &hint))?;
+    let rest = Rest::open(options.patience, None, "SSL_CERT_FILE")
+        .map_err(|(why, hint)| settings(why, &hint))?;
     let grants = grant::Entra { login: options.login.clone(), resource };
     Ok(Bearer::new(rest, (key.vault.clone(), Some(API)), Box::new(grants), refusal::read))
 }

@@ -1,6 +1,6 @@
 //! `azure-kv:https://<vault>/keys/<name>[/<version>]`: which key of an Azure Key Vault is meant.
 
-use reqwest::Url;
+use url::Url;
 
 use crate::crypto::rest::address;
 

@@ -9,11 +9,12 @@ use aws_lc_rs::{
     signature::{RSA_PKCS1_SHA256, RsaKeyPair},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use reqwest::{Method, Url, header::CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Method};
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
+use url::Url;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     crypto::{
         bearer::{Granted, Grants, form, request},
-        rest::{Ask, Refusal, Rest, Service, body},
+        rest::{Ask, Refusal, Rest, Service, To, body, request as sending},
         service::{Fault, ServiceError},
     },
     model::{AccessKind, Timestamp},
@@ -153,7 +154,9 @@ async fn from_metadata(
 ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let denied = "give the pod a Kubernetes service account that is bound to one of Google's, with \
                   a right to the key";
-    let sent = rest.to(Method::GET, url).header("Metadata-Flavor", "Google");
+    let flavor = HeaderName::from_static("metadata-flavor");
+    let sent =
+        sending(To::Tokens, Method::GET, url).header(flavor, HeaderValue::from_static("Google"));
     let answer = request(rest, ask, sent, denied).await?;
     // It says so of itself, so that nobody else is taken for it.
     if answer.headers.get("Metadata-Flavor").is_none_or(|flavor| flavor != "Google") {
@@ -171,7 +174,7 @@ async fn post(
 ) -> Result<Granted, Refusal> {
     let url: Url = url.parse().map_err(|_| ask.unexpected("its address is no URL"))?;
     let (kind, form) = form(fields);
-    let sent = rest.to(Method::POST, url).header(CONTENT_TYPE, kind).body(form);
+    let sent = sending(To::Tokens, Method::POST, url).body(kind, form);
     let answer = request(rest, ask, sent, denied).await?;
     serde_json::from_slice::<Token>(&answer.body)
         .map(Token::granted)
@@ -268,11 +271,9 @@ async fn impersonate(
         "scope": [KEYS],
         "lifetime": format!("{}s", lifetime.unwrap_or(LIFETIME)),
     });
-    let sent = rest
-        .to(Method::POST, url)
-        .bearer_auth(secrecy::ExposeSecret::expose_secret(&federated.token))
-        .header(CONTENT_TYPE, "application/json")
-        .body(body(&wanted));
+    let sent = sending(To::Tokens, Method::POST, url)
+        .bearer(federated.token.expose_secret())
+        .json(body(&wanted));
     let denied =
         "the workload's identity needs roles/iam.workloadIdentityUser on the service account";
     let answer = request(rest, &ask, sent, denied).await?;

@@ -52,7 +52,8 @@ pub(super) fn open(options: &GcpOptions, key: &str) -> Result<Bearer, ServiceErr
     };
     let base = address(&options.endpoint, "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS")
         .map_err(|why| settings(why, "give https://…; http is for 127.0.0.1 alone"))?;
-    let rest = Rest::open(options.patience, None).map_err(|(why, hint)| settings(why, &hint))?;
+    let rest = Rest::open(options.patience, None, "SSL_CERT_FILE")
+        .map_err(|(why, hint)| settings(why, &hint))?;
     let grants = grant::open(&options.credentials, key)?;
     Ok(Bearer::new(rest, (base, None), Box::new(grants), refusal::read))
 }

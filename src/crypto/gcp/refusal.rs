@@ -1,6 +1,6 @@
 //! What the refusals of Cloud KMS mean, by the status and the words of its errors.
 
-use reqwest::StatusCode;
+use http::StatusCode;
 use serde::Deserialize;
 
 use crate::crypto::{

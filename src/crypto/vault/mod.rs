@@ -9,18 +9,16 @@ mod refusal;
 
 use std::{path::PathBuf, sync::Arc};
 
-use reqwest::{
-    Method, StatusCode, Url,
-    header::{CONTENT_TYPE, HeaderValue},
-};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
+use url::Url;
 
 pub use login::VaultLogin;
 pub(super) use name::TransitName;
 
 use super::{
-    rest::{Answer, Ask, Refusal, Rest, Service, address},
+    rest::{Answer, Ask, Refusal, Rest, Service, To, address, request},
     service::{Fault, Patience, ServiceError},
 };
 use crate::model::{Connection, Peer};
@@ -77,8 +75,8 @@ impl Vault {
         let base = address(&options.address, "VAULT_ADDR").map_err(|why| {
             settings(why, "give VAULT_ADDR=https://…; http is for 127.0.0.1 alone")
         })?;
-        let ca = options.ca_file.as_deref().map(|path| (path, "VAULT_CACERT"));
-        let rest = Rest::open(options.patience, ca).map_err(|(why, hint)| settings(why, &hint))?;
+        let rest = Rest::open(options.patience, options.ca_file.as_deref(), "VAULT_CACERT")
+            .map_err(|(why, hint)| settings(why, &hint))?;
         let namespace = options.namespace.as_deref().map(HeaderValue::from_str).transpose();
         let namespace = namespace
             .map_err(|e| settings(format!("the namespace: {e}"), "check VAULT_NAMESPACE"))?;
@@ -130,28 +128,29 @@ impl Vault {
         let mut url = inner.base.clone();
         url.set_path(&format!("{}/v1/{}", inner.base.path().trim_end_matches('/'), ask.path));
         let method = if ask.body.is_some() { Method::POST } else { Method::GET };
-        let mut request = inner.rest.to(method, url).header("X-Vault-Request", "true");
+        let named = HeaderName::from_static;
+        let mut request = request(To::Service, method, url)
+            .header(named("x-vault-request"), HeaderValue::from_static("true"));
         if let Some(token) = token {
             let mut value = HeaderValue::from_str(token.expose_secret()).map_err(|_| {
                 let why = "the token holds characters that no token has";
                 ask.fault(Fault::Settings, why, "check VAULT_TOKEN_FILE")
             })?;
             value.set_sensitive(true);
-            request = request.header("X-Vault-Token", value);
+            request = request.header(named("x-vault-token"), value);
         }
         if let Some(namespace) = &inner.namespace {
-            request = request.header("X-Vault-Namespace", namespace);
+            request = request.header(named("x-vault-namespace"), namespace.clone());
         }
         if let Some(body) = &ask.body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+            request = request.json(body.clone());
         }
         let answer = inner.rest.send(ask, request).await?;
-        inner.rest.has_reached(&inner.base);
         if answer.status.is_success() { Ok(answer) } else { Err(refusal::read(ask, &answer)) }
     }
 
     /// How the last connection to it was protected.
     pub(super) fn connection(&self, to: Peer) -> Connection {
-        self.0.rest.connection(to)
+        self.0.rest.connection(&self.0.base, to)
     }
 }

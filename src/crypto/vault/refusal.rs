@@ -1,6 +1,6 @@
 //! What Vault's refusals mean. The texts are those of its transit engine.
 
-use reqwest::StatusCode;
+use http::StatusCode;
 use serde::Deserialize;
 
 use crate::crypto::{

@@ -3,6 +3,7 @@
 //!
 //! What is read and what is made of it are apart: `judge` is pure.
 
+mod access;
 mod database;
 mod judge;
 mod keys;
