@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::{
     args::Global,
-    exit::Exit,
+    exit::{self, Exit},
     output, providers,
     run::{success, with_progress},
     wire,
@@ -127,6 +127,7 @@ async fn rewrap(
         drop,
         signer,
         identity: wire::identity(),
+        exit_of: exit::of,
         progress: Arc::clone(progress),
     });
     let result = with_progress("rewrap", progress, job).await?;

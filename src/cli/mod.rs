@@ -1,6 +1,7 @@
 //! Arguments, wiring, exit codes, logging, progress.
 
 mod args;
+mod audit;
 mod doctor;
 mod exit;
 mod find;

@@ -1,19 +1,17 @@
 //! Who writes: a run's id and its key, for which a signer vouches.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-use sha2::{Digest, Sha256};
+use std::sync::{Arc, OnceLock};
 
 use super::{
     PipelineError,
-    repository::{Repository, key},
+    repository::{Repository, digest, key},
 };
 use crate::{
     crypto::{self, RunKey, signer::Signer},
     format::{Envelope, Payload, Role, RunIdentity, RunRecord, layout},
     model::{ClusterUuid, DekId, RunId, Sha256Digest, Timestamp},
 };
+use bytes::Bytes;
 
 /// Who stands behind a run.
 #[derive(Debug)]
@@ -36,6 +34,7 @@ pub struct Author {
     /// The run.
     pub id: RunId,
     key: RunKey,
+    record: OnceLock<Sha256Digest>,
 }
 
 impl Author {
@@ -45,11 +44,10 @@ impl Author {
         cluster: ClusterUuid,
         id: RunId,
     ) -> Result<Self, PipelineError> {
-        Ok(Self { repository, cluster, id, key: RunKey::generate()? })
+        Ok(Self { repository, cluster, id, key: RunKey::generate()?, record: OnceLock::new() })
     }
 
-    /// A run that writes further generations of key records, and seals nothing. Its record is
-    /// stored; the hash of it is returned, too.
+    /// A run that writes further generations of key records, and seals nothing. Its record is stored.
     ///
     /// # Errors
     /// When the store or the signer fails.
@@ -57,19 +55,46 @@ impl Author {
         repository: Arc<Repository>,
         cluster: ClusterUuid,
         by: Introduction<'_>,
-    ) -> Result<(Self, Sha256Digest), PipelineError> {
-        let author = Self::new(repository, cluster, RunId::from_bytes(crypto::random()?))?;
-        let sha256 = author.introduce(&by, Role::Rewrap, None).await?;
-        Ok((author, sha256))
+    ) -> Result<Self, PipelineError> {
+        Self::without_dek(repository, cluster, by, Role::Rewrap).await
     }
 
-    /// Stores the run's record, signed by the signer. Returns the hash of what is stored.
+    /// A run that reads, and writes audit records about it; otherwise the same.
+    ///
+    /// # Errors
+    /// When the store or the signer fails.
+    pub async fn reading(
+        repository: Arc<Repository>,
+        cluster: ClusterUuid,
+        by: Introduction<'_>,
+    ) -> Result<Self, PipelineError> {
+        Self::without_dek(repository, cluster, by, Role::Read).await
+    }
+
+    async fn without_dek(
+        repository: Arc<Repository>,
+        cluster: ClusterUuid,
+        by: Introduction<'_>,
+        role: Role,
+    ) -> Result<Self, PipelineError> {
+        let author = Self::new(repository, cluster, RunId::from_bytes(crypto::random()?))?;
+        author.introduce(&by, role, None).await?;
+        Ok(author)
+    }
+
+    /// SHA-256 of the run's stored record, once there is one.
+    #[must_use]
+    pub fn record_sha256(&self) -> Option<Sha256Digest> {
+        self.record.get().copied()
+    }
+
+    /// Stores the run's record, signed by the signer.
     pub(super) async fn introduce(
         &self,
         by: &Introduction<'_>,
         role: Role,
         dek_id: Option<DekId>,
-    ) -> Result<Sha256Digest, PipelineError> {
+    ) -> Result<(), PipelineError> {
         let record = RunRecord {
             version: RunRecord::VERSION,
             run_id: self.id,
@@ -86,9 +111,10 @@ impl Author {
         let signature = by.signer.sign(&signed).await?;
         let stored =
             Envelope::seal::<RunRecord>(&payload, by.signer.id(), &signature).map_err(bad)?;
-        let sha256 = Sha256Digest(Sha256::digest(&stored).into());
+        let sha256 = digest(&stored);
         self.create(&layout::run(self.repository.cluster(), self.id), stored.into()).await?;
-        Ok(sha256)
+        self.record.get_or_init(|| sha256);
+        Ok(())
     }
 
     /// A record as it is stored, signed by this run.

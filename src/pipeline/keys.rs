@@ -26,12 +26,8 @@ const LAST_GENERATION: u32 = 99_999_999;
 /// What the DEK of a run is for, in the KMS context.
 #[must_use]
 pub fn purpose(role: Role) -> &'static str {
-    match role {
-        Role::Backup => "backup",
-        Role::Archive => "archive",
-        // Such a run has no DEK, so no wrap bears this.
-        Role::Rewrap => "rewrap",
-    }
+    // That of a run that seals nothing is in no wrap, since it has no DEK.
+    role.name()
 }
 
 /// The record of a DEK that counts: the newest that is believed.

@@ -1,6 +1,6 @@
 //! From a stream to sealed volumes and a commit, and the reverse.
 
-mod audit;
+pub mod audit;
 mod author;
 pub mod budget;
 mod commit;
@@ -15,8 +15,8 @@ mod progress;
 mod repository;
 mod run;
 mod seal;
+mod search;
 
-pub use audit::{append as append_audit, verify_chain};
 pub use author::{Author, Introduction};
 pub use commit::{Commit, Committed, Ending, commit};
 pub use error::PipelineError;
@@ -26,6 +26,6 @@ pub use keys::{KeyRecords, NewestKey, purpose};
 pub use level::{Level, compressor};
 pub use open::{Accept, Finding, Objects, OnBad, Opened, StoredObject, open_objects, open_whole};
 pub use progress::{Progress, Replaying};
-pub use repository::{Found, Repository, key};
+pub use repository::{Found, Repository, Vouched, key};
 pub use run::{Run, RunRequest};
 pub use seal::{Inspect, SealRequest, Sealed, seal_stream};

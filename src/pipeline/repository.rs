@@ -1,6 +1,12 @@
 //! A cluster's folder as a reader sees it: nothing is believed before its signature is.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
@@ -22,13 +28,17 @@ const PARALLEL: usize = 8;
 
 /// A record that its run signs.
 pub(super) trait SignedByRun: Payload {
+    /// Whether a run that only reads may write it.
+    const BY_READERS: bool;
     fn run_id(&self) -> RunId;
     fn cluster(&self) -> ClusterUuid;
 }
 
 macro_rules! signed_by_run {
-    ($($name:ident),*) => {$(
+    ($($name:ident: $readers:literal),*) => {$(
         impl SignedByRun for $name {
+            const BY_READERS: bool = $readers;
+
             fn run_id(&self) -> RunId {
                 self.run_id
             }
@@ -40,7 +50,9 @@ macro_rules! signed_by_run {
     )*};
 }
 
-signed_by_run!(ClusterRecord, KeyRecord, AuditRecord, Manifest, LogRecord);
+signed_by_run!(
+    ClusterRecord: false, KeyRecord: false, AuditRecord: true, Manifest: false, LogRecord: false
+);
 
 /// A record that has been believed, and the hash of its stored bytes.
 #[derive(Debug, Clone)]
@@ -51,6 +63,46 @@ pub struct Found<P> {
     pub sha256: Sha256Digest,
 }
 
+/// A run, and who stands behind it.
+#[derive(Debug, Clone)]
+pub struct Vouched {
+    /// Its record.
+    pub record: RunRecord,
+    /// SHA-256 of what is stored.
+    pub sha256: Sha256Digest,
+    /// The trusted signer that vouches for it.
+    pub signer: String,
+}
+
+/// Runs that were believed lately. A chain of a million acts has half as many runs, and those of one
+/// run stand close together: when the young ones are many they become the old ones, and those go.
+#[derive(Debug, Default)]
+struct Runs {
+    young: HashMap<RunId, Arc<Vouched>>,
+    old: HashMap<RunId, Arc<Vouched>>,
+}
+
+impl Runs {
+    /// How many young ones are many.
+    const MANY: usize = 4096;
+
+    fn get(&mut self, id: RunId) -> Option<Arc<Vouched>> {
+        if let Some(known) = self.young.get(&id) {
+            return Some(Arc::clone(known));
+        }
+        let known = self.old.remove(&id)?;
+        self.put(id, Arc::clone(&known));
+        Some(known)
+    }
+
+    fn put(&mut self, id: RunId, run: Arc<Vouched>) {
+        if self.young.len() >= Self::MANY {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(id, run);
+    }
+}
+
 /// One cluster in a repository, read with the eyes of someone who trusts these signers.
 #[derive(Debug)]
 pub struct Repository {
@@ -58,14 +110,22 @@ pub struct Repository {
     cluster: ClusterName,
     trust: Trust,
     uuid: Mutex<Option<ClusterUuid>>,
-    runs: Mutex<HashMap<RunId, RunRecord>>,
+    runs: Mutex<Runs>,
+    audit: AtomicU64,
 }
 
 impl Repository {
     /// Looks at a cluster; nothing is read yet.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, cluster: ClusterName, trust: Trust) -> Self {
-        Self { store, cluster, trust, uuid: Mutex::default(), runs: Mutex::default() }
+        Self {
+            store,
+            cluster,
+            trust,
+            uuid: Mutex::default(),
+            runs: Mutex::default(),
+            audit: AtomicU64::default(),
+        }
     }
 
     /// The store.
@@ -168,8 +228,16 @@ impl Repository {
     /// # Errors
     /// When the store fails, or no trusted signer vouches for it.
     pub async fn run(&self, id: RunId) -> Result<RunRecord, PipelineError> {
-        if let Some(known) = self.runs.lock().await.get(&id) {
-            return Ok(known.clone());
+        Ok(self.vouched(id).await?.record.clone())
+    }
+
+    /// The same, and who vouches for it.
+    ///
+    /// # Errors
+    /// As [`Repository::run`].
+    pub async fn vouched(&self, id: RunId) -> Result<Arc<Vouched>, PipelineError> {
+        if let Some(known) = self.runs.lock().await.get(id) {
+            return Ok(known);
         }
         let object = layout::run(&self.cluster, id);
         let Some(bytes) = self.read(&object).await? else {
@@ -190,12 +258,27 @@ impl Repository {
         if record.run_id != id {
             return Err(PipelineError::integrity(object, "it is the record of another run"));
         }
-        if record.dek_id.is_some() == (record.role == Role::Rewrap) {
-            let why = "a run seals with a DEK, or rewraps and has none";
+        if record.dek_id.is_some() != record.role.seals() {
+            let why = "a run seals with a DEK, or seals nothing and has none";
             return Err(PipelineError::integrity(object, why));
         }
-        self.runs.lock().await.insert(id, record.clone());
-        Ok(record)
+        if !self.trust.allows(signer, record.role.name()) {
+            let why = format!("signer {signer} may not vouch for a run of role {}", record.role);
+            return Err(PipelineError::integrity(object, why));
+        }
+        let (sha256, signer) = (digest(&bytes), signer.to_owned());
+        let vouched = Arc::new(Vouched { record, sha256, signer });
+        self.runs.lock().await.put(id, Arc::clone(&vouched));
+        Ok(vouched)
+    }
+
+    /// The greatest number of the audit chain that this process has seen; 0 for none.
+    pub(super) fn seen_audit(&self) -> u64 {
+        self.audit.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn saw_audit(&self, number: u64) {
+        self.audit.fetch_max(number, Ordering::Relaxed);
     }
 
     /// A record signed by its run, of this cluster.
@@ -249,7 +332,7 @@ impl Repository {
         let bad = |e| PipelineError::format(object, &e);
         let opened = Envelope::decode::<P>(bytes).map_err(bad)?;
         let record: P = opened.document().map_err(bad)?;
-        let run = self.run(record.run_id()).await?;
+        let run = &self.vouched(record.run_id()).await?.record;
         verify(&run.public_key.0, &opened.signed, &opened.signature)
             .map_err(|e| PipelineError::integrity(object, e))?;
         if opened.keyid != run.run_id.to_string() {
@@ -261,17 +344,25 @@ impl Repository {
                 "it belongs to another cluster than its run",
             ));
         }
-        Ok(Found { record, sha256: Sha256Digest(Sha256::digest(bytes).into()) })
+        if run.role == Role::Read && !P::BY_READERS {
+            return Err(PipelineError::integrity(object, "its run may write audit records alone"));
+        }
+        Ok(Found { record, sha256: digest(bytes) })
     }
 
     /// A small object; nothing when it is not there.
-    async fn read(&self, object: &str) -> Result<Option<bytes::Bytes>, PipelineError> {
+    pub(super) async fn read(&self, object: &str) -> Result<Option<bytes::Bytes>, PipelineError> {
         match self.store.get(&key(object)?, MAX_RECORD_BYTES).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
             Err(error) => Err(PipelineError::reading(error)),
         }
     }
+}
+
+/// The SHA-256 of stored bytes.
+pub(super) fn digest(bytes: &[u8]) -> Sha256Digest {
+    Sha256Digest(Sha256::digest(bytes).into())
 }
 
 /// A sum that does not wrap round.

@@ -1,5 +1,6 @@
 //! What people and scripts see: one result on standard output.
 
+mod audit;
 mod find;
 mod keys;
 mod window;
@@ -11,7 +12,7 @@ use serde::Serialize;
 use super::{args::Format, exit::Exit, termination};
 use crate::{
     jobs::{
-        BackupSummary, JobError, Position,
+        BackupSummary, JobError, Position, Recorded,
         archive::Archived,
         backup::BackupResult,
         restore::{Neighbour, Planned, RestoreResult, State},
@@ -91,6 +92,9 @@ impl Text for Archived {
             );
         }
         let _ = writeln!(out, "  log head    {}", self.log_head);
+        if let Some(head) = &self.audit_head {
+            let _ = writeln!(out, "  audit head  {head}");
+        }
         out
     }
 }
@@ -149,6 +153,7 @@ impl Text for Planned {
         let mut out = String::new();
         let _ = writeln!(out, "Nothing was touched. A restore to {} would", self.target);
         self.describe(&mut out);
+        recorded(&mut out, "  ", &self.recorded);
         out
     }
 }
@@ -252,6 +257,7 @@ impl Text for RestoreResult {
                 };
             }
         }
+        recorded(&mut out, "  ", &self.recorded);
         let open = self.proof.iter().flat_map(|proof| &proof.open_xa);
         for xid in open {
             let _ = writeln!(
@@ -376,11 +382,21 @@ impl Text for Verified {
             "not proven (give --at-least)"
         };
         let _ = writeln!(out, "freshness   {fresh}");
-        let _ = writeln!(out, "audit head  {}", self.audit_head);
         if let Some(log) = &self.log {
             let _ = writeln!(out, "log head    {}", log.head);
         }
+        recorded(&mut out, "", &self.recorded);
         out
+    }
+}
+
+/// The head of the audit chain, and whether this was recorded there.
+fn recorded(out: &mut String, indent: &str, recorded: &Recorded) {
+    if let Some(head) = &recorded.audit_head {
+        let _ = writeln!(out, "{indent}audit head  {head}");
+    }
+    if let Some(why) = &recorded.audit_why {
+        let _ = writeln!(out, "{indent}audit       NOT RECORDED: {why}");
     }
 }
 

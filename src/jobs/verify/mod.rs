@@ -8,19 +8,24 @@ use std::{collections::BTreeSet, sync::Arc};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    JobError,
-    choose::{COMMITTED, contradiction},
+    Committed, JobError, Recorded, Witness,
+    witness::{Ended, Intent},
 };
 use crate::{
     crypto::kms::Kms,
-    format::{AuditRecord, Manifest, layout},
+    format::{
+        AuditRecord, Manifest,
+        audit::{Details, VerifyDetails},
+        layout,
+    },
     model::BackupId,
     mysql::xbstream::{Dialect, Validator},
     pipeline::{
         Accept, ChainHead, Finding, Found, Hasher, Objects, OnBad, PipelineError, Progress,
-        Repository, StoredObject,
+        Repository, StoredObject, Vouched,
+        audit::{Chain, Settings, scan},
         budget::{Budget, FETCHES, GROUP_BYTES},
-        key, open_objects, verify_chain,
+        key, open_objects,
     },
     store::StoreErrorKind,
 };
@@ -37,6 +42,8 @@ pub struct Request<'a> {
     pub kms: Option<&'a dyn Kms>,
     /// What the audit chain must contain.
     pub at_least: Option<ChainHead>,
+    /// Records it.
+    pub witness: &'a Witness,
     /// Where to count.
     pub progress: Arc<Progress>,
 }
@@ -57,10 +64,13 @@ pub struct Verified {
     pub log: Option<VerifiedLog>,
     /// What is wrong beyond single backups.
     pub findings: Vec<Problem>,
-    /// The head of the audit chain: keep it, and give it as `--at-least` later.
-    pub audit_head: String,
     /// Whether `--at-least` was given and held; without it a roll-back cannot be seen.
     pub freshness_proven: bool,
+    /// The head of the audit chain that was verified; `audit_head` is behind what this job recorded.
+    pub verified_head: String,
+    /// Whether this was recorded.
+    #[serde(flatten)]
+    pub recorded: Recorded,
 }
 
 /// One backup that was looked at.
@@ -112,18 +122,73 @@ impl Accept for Framing {
     }
 }
 
-/// Verifies backups, the binlog log, all key records and the audit chain.
+/// Verifies backups, the binlog log, all key records and the audit chain, and says so there.
 ///
 /// # Errors
 /// When the store or the KMS fails. Damage is no error here: it is in the result.
-pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verified, JobError> {
+pub async fn run(
+    repository: &Arc<Repository>,
+    request: &Request<'_>,
+) -> Result<Verified, JobError> {
+    let details = || VerifyDetails {
+        mode: if request.quick { "quick" } else { "full" }.to_owned(),
+        ..VerifyDetails::default()
+    };
+    let intent = Intent {
+        job: "verify",
+        subject: request.id.as_ref().map_or_else(|| "all".into(), ToString::to_string),
+        details: Details::Verify(details()),
+        kms: request.kms,
+        settings: Settings::default(),
+        is_announced: true,
+    };
+    let begun = request.witness.begin(repository, intent).await?;
+    let outcome = verify(repository, request).await;
+    let recorded = begun.end(&outcome, |verified| verified.ended(details())).await;
+    outcome.map(|verified| Verified { recorded, ..verified })
+}
+
+impl Verified {
+    /// What there is to say of it.
+    fn ended(&self, details: VerifyDetails) -> Ended {
+        let log = self.log.as_ref();
+        let all = || {
+            let backups = self.backups.iter().flat_map(|backup| &backup.findings);
+            let log = log.iter().flat_map(|log| &log.findings);
+            backups.chain(log).chain(&self.findings)
+        };
+        let failed = all().next().map(|first| {
+            let count = all().count();
+            let what = format!("{count} findings, the first: {}: {}", first.object, first.why);
+            JobError::integrity(what, "run `backstay verify`")
+        });
+        let details = VerifyDetails {
+            status: Some(self.status.to_owned()),
+            backups: Some(self.backups.len() as u64),
+            findings: Some(all().count() as u64),
+            audit_head: Some(self.verified_head.clone()),
+            log_head: log.map(|log| log.head.clone()),
+            fresh: Some(self.freshness_proven),
+            ..details
+        };
+        Ended { record: None, details: Details::Verify(details), failed }
+    }
+}
+
+async fn verify(repository: &Repository, request: &Request<'_>) -> Result<Verified, JobError> {
     let (log, in_log) = log::check(repository, request).await?;
     // A head is of the one chain or of the other.
     let at_least = request.at_least.filter(|_| !in_log);
-    let (records, head, chain) = verify_chain(repository, at_least).await?;
-    let mut findings: Vec<Problem> = chain.into_iter().map(Into::into).collect();
+    let mut committed = Committed::default();
+    let take = |found: &Found<AuditRecord>, _: &Vouched| -> Result<(), PipelineError> {
+        committed.take(&found.record);
+        Ok(())
+    };
+    let chain = scan(repository, 0, at_least, take).await?;
+    let head = chain.head;
+    let mut findings = chain_problems(repository, chain);
     let mut listed = repository.backups().await?;
-    findings.extend(against_chain(repository, &records, &listed));
+    findings.extend(against_chain(repository, &committed, &listed));
     if let Some(wanted) = &request.id {
         listed.retain(|(id, _)| id == wanted);
         if listed.is_empty() {
@@ -179,14 +244,26 @@ pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verif
         backups,
         log,
         findings,
-        audit_head: head.to_string(),
+        verified_head: head.to_string(),
+        recorded: Recorded::default(),
     })
+}
+
+/// What is wrong with a chain.
+pub(super) fn chain_problems(repository: &Repository, chain: Chain) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = chain.findings.into_iter().map(Into::into).collect();
+    if chain.more_findings > 0 {
+        let why = format!("{} more records are not as they should be", chain.more_findings);
+        let object = layout::audit_folder(repository.cluster());
+        problems.push(Problem { object, chunk: None, why });
+    }
+    problems
 }
 
 /// Holds the backups and the audit chain against each other.
 fn against_chain(
     repository: &Repository,
-    records: &[AuditRecord],
+    committed: &Committed,
     listed: &[(BackupId, Result<Found<Manifest>, PipelineError>)],
 ) -> Vec<Problem> {
     let mut findings = Vec::new();
@@ -194,17 +271,16 @@ fn against_chain(
         let object = layout::manifest(repository.cluster(), id);
         findings.push(Problem { object, chunk: None, why });
     };
-    let committed = || records.iter().filter(|record| record.action == COMMITTED);
-    for id in committed().filter_map(|record| record.subject.parse::<BackupId>().ok()) {
+    for id in committed.subjects().filter_map(|subject| subject.parse::<BackupId>().ok()) {
         if listed.iter().all(|(listed, _)| *listed != id) {
-            note(&id, contradiction(records, &id, None).unwrap_or_default());
+            note(&id, committed.contradicts(&id, None).unwrap_or_default());
         }
     }
     for (id, found) in listed {
         let Ok(found) = found else { continue };
-        if let Some(why) = contradiction(records, id, Some(found)) {
+        if let Some(why) = committed.contradicts(id, Some(found)) {
             note(id, why);
-        } else if committed().all(|record| record.subject != id.as_str()) {
+        } else if !committed.has(id) {
             // Whoever removes the newest records of the chain leaves this behind; so does a job
             // that was killed in the instant after its commit.
             note(
