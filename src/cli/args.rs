@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{audit::AuditCommand, doctor::DoctorArgs, find::FindArgs, keys::KeysCommand};
+use super::{
+    audit::AuditCommand, doctor::DoctorArgs, find::FindArgs, keys::KeysCommand, report::ReportArgs,
+};
 use crate::{
     model::{BackupId, ClusterName, Gtid, GtidState, HistoryId, Timestamp},
     pipeline::{ChainHead, Level},
@@ -39,6 +41,9 @@ pub(super) enum Format {
     Text,
     /// One JSON document.
     Json,
+    /// A page to print; `report` alone has one.
+    #[value(hide = true)]
+    Html,
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +126,8 @@ pub(super) enum Command {
     /// Verify and export the audit trail: who did what, when, on what, and how it ended
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Report what the repository shows of each control that an auditor asks for, and what it does not
+    Report(Box<ReportArgs>),
     /// Print completions for a shell
     #[command(
         after_help = "Example:\n  backstay completions bash > /etc/bash_completion.d/backstay"

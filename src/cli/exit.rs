@@ -93,6 +93,7 @@ impl From<&PipelineError> for Exit {
             },
             PipelineError::Signer(error) => match error {
                 SignerError::Uri(_) | SignerError::KeyFile(_) => Self::Usage,
+                SignerError::Untrusted { .. } => Self::Preflight,
                 SignerError::Service(error) => error.fault.into(),
                 SignerError::Crypto(_) => Self::Unexpected,
             },

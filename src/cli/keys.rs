@@ -12,6 +12,7 @@ use super::{
     wire,
 };
 use crate::{
+    format::Role,
     jobs::{
         JobError,
         keys::{self, rewrap::FailedKind},
@@ -45,11 +46,18 @@ makes a second KEK for a cluster that has a signer: a break-glass key, or the su
     },
     /// Write a trust file that believes the signer of --signer, wherever its key is
     #[command(after_help = "\
-Example:
+Examples:
   backstay keys trust --signer vault:transit/backstay-signer --trust /etc/backstay/trust
+  backstay keys trust --signer file:/etc/backstay/reader.signer --trust reader --role read
+                                                       believed when it says that it only reads
 
 An existing file is never touched: to believe several signers, put their entries into one file.")]
-    Trust,
+    Trust {
+        /// Believe it only for runs of this role: backup, archive, rewrap or read; can be given several
+        /// times [default: all]
+        #[arg(long, value_name = "ROLE")]
+        role: Vec<RoleName>,
+    },
     /// Wrap every DEK of the cluster for another KEK, too; no data is touched
     #[command(after_help = "\
 Examples:
@@ -84,6 +92,20 @@ It reads the key records, and opens nothing. Exit 0, also with warnings; 6 when 
     Status,
 }
 
+/// A role by its name.
+#[derive(Debug, Clone)]
+pub(super) struct RoleName(String);
+
+impl std::str::FromStr for RoleName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let role: Result<Role, _> = serde_json::from_value(text.into());
+        role.map(|role| Self(role.name().to_owned()))
+            .map_err(|_| "give backup, archive, rewrap or read".to_owned())
+    }
+}
+
 pub(super) async fn run(
     global: &Global,
     command: KeysCommand,
@@ -94,8 +116,9 @@ pub(super) async fn run(
             let made = keys::new(&global.kek_path()?, keys::Kind { symmetric, kek_only })?;
             Ok(success(global.format, &made))
         }
-        KeysCommand::Trust => {
-            let made = keys::trust(global.trust_file()?, &*global.signer().await?)?;
+        KeysCommand::Trust { role } => {
+            let roles: Vec<String> = role.into_iter().map(|role| role.0).collect();
+            let made = keys::trust(global.trust_file()?, &*global.signer().await?, &roles)?;
             Ok(success(global.format, &made))
         }
         KeysCommand::Rewrap { to, drop } => rewrap(global, &to, drop, progress).await,

@@ -11,6 +11,7 @@ mod log;
 mod output;
 mod progress;
 mod providers;
+mod report;
 mod run;
 mod termination;
 mod wire;

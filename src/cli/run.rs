@@ -13,7 +13,7 @@ use super::{
     exit::{self, Exit},
     find, keys, listen,
     output::{self, Text},
-    progress, wire,
+    progress, report, wire,
 };
 use crate::{
     jobs::{self, JobError, restore::Target},
@@ -45,6 +45,12 @@ async fn dispatch(
     progress: &Arc<Progress>,
 ) -> Result<ExitCode, JobError> {
     let format = global.format;
+    if format == Format::Html && !matches!(command, Command::Report(_)) {
+        return Err(JobError::Usage {
+            what: "--format html is for `backstay report`".into(),
+            hint: "give --format text or json".into(),
+        });
+    }
     match command {
         Command::Backup(args) => {
             let result =
@@ -108,6 +114,7 @@ async fn dispatch(
         }
         Command::Keys(command) => Box::pin(keys::run(global, command, progress)).await,
         Command::Audit(command) => audit::run(global, command).await,
+        Command::Report(args) => report::run(global, *args).await,
         Command::Completions { shell } => {
             generate(shell, &mut super::command(), "backstay", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

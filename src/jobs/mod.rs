@@ -10,6 +10,7 @@ mod error;
 pub mod find;
 pub mod keys;
 pub mod list;
+pub mod report;
 pub mod restore;
 mod scratch;
 pub mod show;

@@ -187,8 +187,6 @@ impl Witness {
             started_at: Timestamp::now(),
         };
         let author = Author::reading(Arc::clone(repository), cluster, by).await.map_err(told)?;
-        // A signer that nobody believes would write records that nobody believes.
-        repository.run(author.id).await.map_err(told)?;
         if !intent.is_announced {
             return Ok(author);
         }

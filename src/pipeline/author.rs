@@ -7,7 +7,10 @@ use super::{
     repository::{Repository, digest, key},
 };
 use crate::{
-    crypto::{self, RunKey, signer::Signer},
+    crypto::{
+        self, RunKey,
+        signer::{Signer, SignerError},
+    },
     format::{Envelope, Payload, Role, RunIdentity, RunRecord, layout},
     model::{ClusterUuid, DekId, RunId, Sha256Digest, Timestamp},
 };
@@ -88,7 +91,7 @@ impl Author {
         self.record.get().copied()
     }
 
-    /// Stores the run's record, signed by the signer.
+    /// Stores the run's record, signed by the signer, whom readers must believe.
     pub(super) async fn introduce(
         &self,
         by: &Introduction<'_>,
@@ -109,6 +112,10 @@ impl Author {
         let bad = |e| PipelineError::format(RunRecord::WHAT, &e);
         let (payload, signed) = Envelope::prepare(&record).map_err(bad)?;
         let signature = by.signer.sign(&signed).await?;
+        if !self.repository.believes(&signed, &signature, by.signer.id(), role) {
+            let signer = by.signer.id().to_owned();
+            return Err(SignerError::Untrusted { signer, role: role.name() }.into());
+        }
         let stored =
             Envelope::seal::<RunRecord>(&payload, by.signer.id(), &signature).map_err(bad)?;
         let sha256 = digest(&stored);

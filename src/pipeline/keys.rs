@@ -129,6 +129,8 @@ pub struct KeyRecords {
     pub dek: DekId,
     /// Those that are believed, the oldest first.
     pub generations: Vec<KeyRecord>,
+    /// SHA-256 of what is stored of each of these.
+    pub digests: Vec<Sha256Digest>,
     /// What is wrong with the others.
     pub findings: Vec<Finding>,
 }
@@ -190,7 +192,7 @@ impl Repository {
         let mut refused = None;
         for object in names.iter().rev() {
             match self.generation(dek, object).await {
-                Ok((record, role)) => {
+                Ok((Found { record, .. }, role)) => {
                     return Ok(NewestKey { object: object.clone(), record, role, taken: names });
                 }
                 Err(error @ PipelineError::Integrity { .. }) => {
@@ -225,10 +227,14 @@ impl Repository {
         dek: DekId,
         names: &[String],
     ) -> Result<KeyRecords, PipelineError> {
-        let mut records = KeyRecords { dek, generations: Vec::new(), findings: Vec::new() };
+        let (generations, digests, findings) = (Vec::new(), Vec::new(), Vec::new());
+        let mut records = KeyRecords { dek, generations, digests, findings };
         for object in names {
             match self.generation(dek, object).await {
-                Ok((record, _)) => records.generations.push(record),
+                Ok((found, _)) => {
+                    records.generations.push(found.record);
+                    records.digests.push(found.sha256);
+                }
                 Err(PipelineError::Integrity { object: other, why }) => {
                     // Whatever it rests on that is not believed, this is what somebody must look at.
                     let why = if other == *object { why } else { format!("{other}: {why}") };
@@ -245,17 +251,18 @@ impl Repository {
         &self,
         dek: DekId,
         object: &str,
-    ) -> Result<(KeyRecord, Role), PipelineError> {
+    ) -> Result<(Found<KeyRecord>, Role), PipelineError> {
         let found = self.record_of_cluster::<KeyRecord>(object.to_owned()).await?;
-        let Some(Found { record, .. }) = found else {
+        let Some(found) = found else {
             return Err(PipelineError::integrity(object, "it is missing"));
         };
+        let record = &found.record;
         if record.dek_id != dek || layout::key(self.cluster(), dek, record.generation) != object {
             let why = "it is the record of another DEK or generation";
             return Err(PipelineError::integrity(object, why));
         }
-        let role = self.check_origin(&record, object).await?;
-        Ok((record, role))
+        let role = self.check_origin(record, object).await?;
+        Ok((found, role))
     }
 
     /// A DEK is the one that its own run committed to in generation 1. Without this any other

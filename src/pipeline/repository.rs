@@ -19,7 +19,7 @@ use crate::{
         AuditRecord, ClusterRecord, Envelope, KeyRecord, LogRecord, MAX_RECORD_BYTES, Manifest,
         Payload, Role, RunRecord, VolumeRecord, layout,
     },
-    model::{BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest},
+    model::{BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest, Timestamp},
     store::{Key, Store, StoreErrorKind},
 };
 
@@ -161,6 +161,15 @@ impl Repository {
         Ok(*known)
     }
 
+    /// When the cluster was made; nothing when there is no such cluster.
+    ///
+    /// # Errors
+    /// When the record cannot be read or believed.
+    pub async fn created_at(&self) -> Result<Option<Timestamp>, PipelineError> {
+        let found = self.record::<ClusterRecord>(layout::cluster(&self.cluster)).await?;
+        Ok(found.map(|found| found.record.created_at))
+    }
+
     /// The manifest of a backup, believed; nothing when the backup is not complete.
     ///
     /// # Errors
@@ -270,6 +279,12 @@ impl Repository {
         let vouched = Arc::new(Vouched { record, sha256, signer });
         self.runs.lock().await.put(id, Arc::clone(&vouched));
         Ok(vouched)
+    }
+
+    /// Whether it would believe a run's record with this signature.
+    pub(super) fn believes(&self, signed: &[u8], signature: &[u8], id: &str, role: Role) -> bool {
+        let signer = self.trust.verify(signed, signature);
+        signer.is_ok_and(|signer| signer == id) && self.trust.allows(id, role.name())
     }
 
     /// The greatest number of the audit chain that this process has seen; 0 for none.

@@ -163,8 +163,11 @@ impl World {
 
     /// A run that rewraps, vouched for by somebody.
     pub(crate) async fn author(&self, whose: &str) -> Author {
-        let repository = self.repository();
-        let cluster = repository.uuid().await.unwrap().unwrap();
+        let cluster = self.repository().uuid().await.unwrap().unwrap();
+        // Whoever signs believes itself.
+        let trust = Trust::read(&self.path(&format!("{whose}.trust"))).unwrap();
+        let (store, name) = (Arc::clone(&self.store), CLUSTER.parse().unwrap());
+        let repository = Arc::new(Repository::new(store, name, trust));
         let signer = self.signer(whose);
         let by = Introduction {
             signer: &signer,

@@ -3,7 +3,10 @@
 mod audit;
 mod find;
 mod keys;
+mod report;
 mod window;
+
+pub(super) use report::page as report_html;
 
 use std::{fmt::Write as _, io::Write as _};
 
@@ -32,7 +35,8 @@ pub(super) fn success<R: Serialize + Text>(format: Format, result: &R) {
     let json = serde_json::to_value(result).unwrap_or_default();
     match format {
         Format::Json => print(&pretty(&json)),
-        Format::Text => print(result.text().trim_end()),
+        // `report` alone makes pages, and prints them itself.
+        Format::Text | Format::Html => print(result.text().trim_end()),
     }
     termination::write(json);
 }
@@ -55,7 +59,7 @@ pub(super) fn failure(format: Format, exit: Exit, error: &JobError) {
     termination::write(json);
 }
 
-fn pretty(json: &serde_json::Value) -> String {
+pub(super) fn pretty(json: &serde_json::Value) -> String {
     serde_json::to_string_pretty(json).unwrap_or_default()
 }
 
