@@ -8,6 +8,7 @@ mod choose;
 pub mod doctor;
 mod error;
 pub mod find;
+mod identity;
 pub mod keys;
 pub mod list;
 pub mod report;

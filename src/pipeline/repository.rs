@@ -10,7 +10,7 @@ use std::{
 
 use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::PipelineError;
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
         AuditRecord, ClusterRecord, Envelope, KeyRecord, LogRecord, MAX_RECORD_BYTES, Manifest,
         Payload, Role, RunRecord, VolumeRecord, layout,
     },
-    model::{BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest, Timestamp},
+    model::{Access, BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest, Timestamp},
     store::{Key, Store, StoreErrorKind},
 };
 
@@ -112,6 +112,7 @@ pub struct Repository {
     uuid: Mutex<Option<ClusterUuid>>,
     runs: Mutex<Runs>,
     audit: AtomicU64,
+    access: OnceCell<Access>,
 }
 
 impl Repository {
@@ -125,6 +126,7 @@ impl Repository {
             uuid: Mutex::default(),
             runs: Mutex::default(),
             audit: AtomicU64::default(),
+            access: OnceCell::new(),
         }
     }
 
@@ -138,6 +140,14 @@ impl Repository {
     #[must_use]
     pub fn cluster(&self) -> &ClusterName {
         &self.cluster
+    }
+
+    /// As whom the store knew us when it was first asked.
+    ///
+    /// # Errors
+    /// When it does not, or the credentials are not to be had.
+    pub async fn access(&self) -> Result<&Access, PipelineError> {
+        self.access.get_or_try_init(|| async { Ok(self.store.access().await?) }).await
     }
 
     /// `<repository>/<cluster>`, for people.

@@ -14,8 +14,10 @@ import argparse, base64, binascii, datetime, hashlib, hmac, json, os, pathlib, r
 import zstandard
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
 
 
 class Refused(Exception):
@@ -97,9 +99,15 @@ def parse_json(raw):
 # ---- 3: records ----
 POSITION = shaped(file=is_text, position=is_int)
 ENVELOPE = shaped(payloadType=is_text, payload=is_bytes, signatures=list_of(shaped(keyid=is_text, sig=is_bytes)))
+CONNECTIONS = list_of(shaped(
+    to=among("store", "kms", "signer", "database", "source"),
+    security=among("local", "tls-verified", "tls-unverified", "plain", "unknown"),
+    tls_opt=shaped(version=is_text, cipher=is_text)))
 RECORDS = {
     "run": shaped(version=is_int, run_id=is_id, cluster_uuid=is_id, role=among("backup", "archive", "rewrap", "read"), public_key=is_digest,
-                  dek_id_opt=is_id, started_at=is_instant, identity=shaped(host_opt=is_text, user_opt=is_text),
+                  dek_id_opt=is_id, started_at=is_instant, identity=shaped(
+                      host_opt=is_text, user_opt=is_text, pod_opt=is_text, namespace_opt=is_text, principal_opt=is_text,
+                      access_opt=among("local", "static", "web-identity", "pod-identity", "instance", "unknown")),
                   tool_version=is_text),
     "cluster": shaped(version=is_int, cluster_uuid=is_id, run_id=is_id, created_at=is_instant),
     "key": shaped(version=is_int, cluster_uuid=is_id, dek_id=is_id, run_id=is_id, generation=is_int,
@@ -117,15 +125,12 @@ RECORDS = {
             is_replica_opt=is_bool, lower_case_table_names_opt=is_u8, page_size=is_u32, data_bytes=is_int,
             options_opt=texts),
         proof=among("exit", "verdict", "framing"), files=is_int, bytes_read=is_int, payload_bytes=is_int,
-        bytes_stored=is_int, tool_version=is_text,
+        bytes_stored=is_int, tool_version=is_text, connections_opt=CONNECTIONS,
         volumes=list_of(shaped(sequence=is_int, bytes=is_int, sha256=is_digest, chunks=is_int, plain_bytes=is_int))),
     "audit": shaped(version=is_int, cluster_uuid=is_id, number=is_int, previous=is_digest, run_id=is_id, at=is_instant,
                     action=is_text, subject=is_text, record_sha256_opt=is_digest, outcome_opt=among("success", "failure"),
                     failure_opt=shaped(exit_code=is_u8, kind=is_text, error=is_text), configuration_opt=is_digest,
-                    connections_opt=list_of(shaped(
-                        to=among("store", "kms", "signer", "database", "source"),
-                        security=among("local", "tls-verified", "tls-unverified", "plain", "unknown"),
-                        tls_opt=shaped(version=is_text, cipher=is_text))),
+                    connections_opt=CONNECTIONS,
                     details_opt=lambda v: isinstance(v, dict)),
 }
 RESTORE = shaped(backup_id_opt=is_name, datadir_opt=is_text, status_opt=is_text, expected_opt=is_text, actual_opt=is_text,
@@ -352,6 +357,22 @@ class Kek:
         except ValueError as error:  # an all-zero X25519 result
             raise Refused(f"{self.name}: {error}") from None
         return open_sealed(key, nonce, text[32:], context, f"{self.name}: the wrapped DEK")
+
+
+def open_azure_wrap(algorithm, key, ciphertext, context):
+    """5.2: a wrap by Azure Key Vault, for whoever has its key elsewhere, too: an RSA private key, or 32 bytes."""
+    what = f"the DEK wrapped by {algorithm}"
+    if algorithm == "azure-kv-a256gcm":
+        need(len(ciphertext) == 60, f"{what}: {len(ciphertext)} bytes")
+        return open_sealed(key, ciphertext[:12], ciphertext[12:], context, what)
+    need(algorithm == "azure-kv-rsa-oaep-256" and len(ciphertext) >= 256 + 48, f"{what}: {len(ciphertext)} bytes")
+    wrapped, sealed = ciphertext[:-48], ciphertext[-48:]
+    try:
+        between = key.decrypt(wrapped, OAEP(mgf=MGF1(SHA256()), algorithm=SHA256(), label=None))
+    except ValueError:
+        raise Refused(f"{what}: RSA-OAEP does not open it") from None
+    need(len(between) == 32, f"{what}: a key of {len(between)} bytes")
+    return open_sealed(hkdf(between, wrapped, b"backstay/1 wrap", 32), bytes(12), sealed, context, what)
 
 
 # ---- 6: sealed objects ----

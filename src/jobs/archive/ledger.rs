@@ -16,7 +16,7 @@ use crate::{
         audit::{ArchiveDetails, Details, action},
     },
     jobs::{JobError, connections, failure},
-    model::{Connection, Peer, ServerName, TransportSecurity},
+    model::{Connection, ServerName},
     pipeline::{
         ChainHead, PipelineError, Repository, Run,
         audit::{self, Act, Settings, append},
@@ -45,7 +45,7 @@ pub(super) struct Epoch {
     /// The record that claims it.
     claim: ChainHead,
     /// How the server was reached.
-    transport: TransportSecurity,
+    connection: Connection,
 }
 
 impl Epoch {
@@ -53,14 +53,14 @@ impl Epoch {
         run: &Arc<Run>,
         writer: &LogWriter,
         server: &ServerName,
-        transport: TransportSecurity,
+        connection: &Connection,
     ) -> Self {
         Self {
             run: Arc::clone(run),
             number: writer.epoch(),
             server: server.clone(),
             claim: writer.state().head,
-            transport,
+            connection: connection.clone(),
         }
     }
 
@@ -190,7 +190,7 @@ impl<'a> Ledger<'a> {
         let keks: Vec<_> =
             [&request.kms].into_iter().chain(&request.also).map(|kms| &**kms).collect();
         let mut made = connections(&request.repository, &keks, Some(&*request.signer));
-        made.insert(0, Connection::new(Peer::Database, epoch.transport));
+        made.insert(0, epoch.connection.clone());
         made
     }
 

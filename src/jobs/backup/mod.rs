@@ -15,7 +15,10 @@ pub use https::HttpsSource;
 pub(super) use local::{find as find_engine, kind_for as engine_for};
 use source::Stream;
 
-use super::{ExitOf, JobError, Position, failure};
+use super::{
+    ExitOf, JobError, Position, failure,
+    identity::{self, Need},
+};
 use crate::{
     crypto::{self, kms::Kms, signer::Signer},
     format::{
@@ -138,6 +141,8 @@ pub struct BackupResult {
     pub position: Position,
     /// How the connection to the database was protected.
     pub tls: TransportSecurity,
+    /// The connections that were used, and how each was protected.
+    pub connections: Vec<Connection>,
     /// Where it is.
     pub location: String,
     /// The KEK that wraps its key.
@@ -168,6 +173,7 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
         Some(id) => id.clone(),
         None => BackupId::fresh(started_at, crypto::random().map_err(PipelineError::from)?),
     };
+    identity::check(&request.repository, Need::Backup).await?;
     if let Some(found) = complete(&request.repository, &id).await? {
         return already_complete(&request, found, started_at).await;
     }
@@ -255,9 +261,14 @@ async fn take(
     tracing::info!(backup_id = %id, %attempt, engine = %prepared.engine(), "backup begins");
     let stream = prepared.open(&request.progress).await?;
     let (sealed, end) = transfer(request, run, id, attempt, stream).await?;
-    used.push(Connection::new(Peer::Database, end.database_transport));
-    if end.source != "local" {
-        used.push(Connection::new(Peer::Source, end.stream_transport));
+    // How another program reached the server is not known, and that is told, too.
+    let unknown = || Connection::new(Peer::Database, TransportSecurity::Unknown);
+    used.push(end.database.clone().unwrap_or_else(unknown));
+    used.extend(end.stream_connection.clone());
+    for connection in connections(request) {
+        if !used.contains(&connection) {
+            used.push(connection);
+        }
     }
     let whole = sealed.inspector;
     facts::must_be_full(&whole)?;
@@ -279,7 +290,7 @@ async fn take(
         },
         source: SourceRecord {
             kind: end.source.to_owned(),
-            database_transport: end.database_transport,
+            database_transport: end.database_transport(),
             stream_transport: end.stream_transport,
         },
         server: Some(server),
@@ -290,6 +301,7 @@ async fn take(
         bytes_read: sealed.bytes_read,
         bytes_stored: sealed.volumes.iter().map(|v| v.bytes).sum(),
         volumes: sealed.volumes,
+        connections: identity::known(used.iter().cloned()),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let committing = Commit { manifest, stream: whole, ending: end.ending };
@@ -440,6 +452,7 @@ fn result(
         gtid_set: server.as_ref().and_then(|s| s.gtid_set.as_ref()).map(ToString::to_string),
         position: server.and_then(|s| s.position).into(),
         tls: manifest.source.database_transport,
+        connections: manifest.connections,
         kek: request.kms.name().to_owned(),
         also_keks: request.also.iter().map(|kms| kms.name().to_owned()).collect(),
         audit_head,

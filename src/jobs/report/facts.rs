@@ -9,7 +9,7 @@ use super::document::{
 use crate::{
     format::Manifest,
     jobs::keys::status::KeyStatus,
-    model::{Access, BackupId, DekId, Protection, RunId, Sha256Digest, Timestamp},
+    model::{AccessKind, BackupId, DekId, Protection, RunId, Sha256Digest, Timestamp},
     pipeline::{ChainHead, Finding, audit::OpenAct},
 };
 
@@ -146,12 +146,11 @@ pub(super) struct Trail {
     pub(super) open: Vec<OpenAct>,
 }
 
-/// With what right a run used a service.
+/// With what credentials runs reached the store.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct AccessFact {
-    /// The service, as the run's identity calls it.
-    pub(super) to: String,
-    pub(super) access: Access,
+    pub(super) kind: AccessKind,
+    pub(super) principal: Option<String>,
     pub(super) acts: u64,
     pub(super) last: Mark,
 }

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use crate::{
     format::{
         AuditRecord, RunIdentity,
@@ -18,7 +16,6 @@ use crate::{
         },
         facts::{AccessFact, Mark, Period, Trail},
     },
-    model::Access,
     pipeline::{
         ChainHead, Found, PipelineError, Repository, Vouched,
         audit::{OpenActs, scan},
@@ -242,18 +239,20 @@ impl<'a> Reading<'a> {
     }
 
     fn accesses(&mut self, identity: &RunIdentity, mark: &Mark) {
-        let Ok(identity) = serde_json::to_value(identity) else { return };
-        for (to, access) in accesses("", &identity) {
-            // When they end is of no interest here, and another instant each time.
-            let access = Access { expires_at: None, ..access };
-            let known = &mut self.trail.accesses;
-            match known.iter_mut().find(|fact| fact.to == to && fact.access == access) {
-                Some(fact) => {
-                    fact.acts += 1;
-                    fact.last = mark.clone();
-                }
-                None => known.push(AccessFact { to, access, acts: 1, last: mark.clone() }),
+        let Some(kind) = identity.access else { return };
+        let principal = identity.principal.clone();
+        let known = &mut self.trail.accesses;
+        // A principal can have the pod's name in it: the list has an end.
+        let is_full = known.len() >= MOST_ROWS;
+        match known.iter_mut().find(|fact| fact.kind == kind && fact.principal == principal) {
+            Some(fact) => {
+                fact.acts += 1;
+                fact.last = mark.clone();
             }
+            None if !is_full => {
+                known.push(AccessFact { kind, principal, acts: 1, last: mark.clone() });
+            }
+            None => {}
         }
     }
 }
@@ -265,8 +264,8 @@ struct Who {
     is_nobody: bool,
 }
 
-/// An identity in words: all that it tells in one line, but for the host, which in a cluster is another
-/// one each time, and how it reached services.
+/// An identity in words: all that it tells in one line, but for host and pod, which in a cluster are
+/// others each time, and where its credentials come from.
 fn who(identity: &RunIdentity) -> Who {
     let fields = serde_json::to_value(identity).unwrap_or_default();
     let text = |name: &str| fields[name].as_str().map(ToOwned::to_owned);
@@ -275,7 +274,7 @@ fn who(identity: &RunIdentity) -> Who {
         .as_object()
         .into_iter()
         .flatten()
-        .filter(|(name, _)| *name != "host" && *name != "pod")
+        .filter(|(name, _)| !["host", "pod", "access"].contains(&name.as_str()))
         .filter_map(|(name, value)| Some(format!("{name} {}", value.as_str()?)))
         .collect();
     let label = match (known.is_empty(), &host) {
@@ -284,18 +283,6 @@ fn who(identity: &RunIdentity) -> Who {
         (true, None) => "nobody".to_owned(),
     };
     Who { is_nobody: known.is_empty() && host.is_none(), label, host }
-}
-
-/// Everything in an identity that tells of credentials, by the name under which it stands.
-fn accesses(name: &str, value: &Value) -> Vec<(String, Access)> {
-    if let Ok(access) = serde_json::from_value::<Access>(value.clone()) {
-        return vec![(name.to_owned(), access)];
-    }
-    match value {
-        Value::Object(fields) => fields.iter().flat_map(|(name, v)| accesses(name, v)).collect(),
-        Value::Array(items) => items.iter().flat_map(|item| accesses(name, item)).collect(),
-        _ => Vec::new(),
-    }
 }
 
 /// The row of a restore, or of a plan, that has ended.
@@ -344,18 +331,6 @@ fn verification(record: &AuditRecord, who: &str) -> Option<VerifyRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn credentials_are_found_wherever_they_stand() {
-        let identity = serde_json::json!({
-            "host": "db-0",
-            "access": {"store": {"kind": "static", "renewable": false}},
-            "more": [{"kind": "web-identity", "principal": "p", "renewable": true}],
-        });
-        let found = accesses("", &identity);
-        let told: Vec<_> = found.iter().map(|(to, a)| (to.as_str(), a.kind.to_string())).collect();
-        assert_eq!(told, [("store", "static".to_owned()), ("more", "web-identity".to_owned())]);
-    }
 
     #[test]
     fn who_did_it_is_told_without_the_host() {

@@ -88,7 +88,7 @@ pub(super) fn accounts(facts: &Facts) -> Vec<Statement> {
     let told = &facts.trail.accesses;
     if told.is_empty() {
         return vec![Statement::not_shown(
-            "The runs of the period do not say with which credentials they reached the store and the key service.",
+            "The runs of the period do not say with which credentials they reached the object store.",
         )];
     }
     let mut said: Vec<Statement> = told.iter().map(one).collect();
@@ -97,11 +97,12 @@ pub(super) fn accounts(facts: &Facts) -> Vec<Statement> {
 }
 
 fn one(fact: &AccessFact) -> Statement {
-    let AccessFact { to, access, acts, last } = fact;
+    let AccessFact { kind, principal, acts, last } = fact;
+    let to = "the object store";
     let acts = of(*acts, "act", "acts");
-    let whom = access.principal.as_ref().map_or_else(String::new, |p| format!(" as {p}"));
+    let whom = principal.as_ref().map_or_else(String::new, |p| format!(" as {p}"));
     let evidence: [Evidence; 1] = [last.evidence.clone()];
-    let text = match access.kind {
+    let text = match kind {
         AccessKind::Local => {
             format!("{acts} needed no credentials for {to}: it is on the machine.")
         }
@@ -125,7 +126,7 @@ fn one(fact: &AccessFact) -> Statement {
         ),
         AccessKind::Unknown => format!("With which credentials {acts} reached {to} is not known."),
     };
-    let statement = match access.kind {
+    let statement = match kind {
         AccessKind::Static => Statement::fails(text),
         AccessKind::Unknown => Statement::not_shown(text),
         _ => Statement::holds(text),

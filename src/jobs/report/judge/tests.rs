@@ -16,7 +16,7 @@ use crate::{
         },
     },
     model::{
-        Access, AccessKind, AttemptId, ClusterUuid, Connection, DekId, EngineKind, LockMode, Peer,
+        AccessKind, AttemptId, ClusterUuid, Connection, DekId, EngineKind, LockMode, Peer,
         ProofKind, Protection, Retention, RunId, Sha256Digest, Timestamp, TlsFacts,
         TransportSecurity,
     },
@@ -66,6 +66,7 @@ fn backup(id: &str, finished: &str) -> BackupFact {
         payload_bytes: 1,
         bytes_stored: 1,
         volumes: Vec::new(),
+        connections: Vec::new(),
         tool_version: "test".into(),
     };
     BackupFact { object: format!("shop/backups/{id}/manifest.json"), sha256: hash(), manifest }
@@ -124,7 +125,7 @@ fn kek() -> KekStatus {
 }
 
 fn access(kind: AccessKind) -> AccessFact {
-    AccessFact { to: "store".into(), access: Access::of(kind), acts: 3, last: mark(MIDDLE) }
+    AccessFact { kind, principal: None, acts: 3, last: mark(MIDDLE) }
 }
 
 fn lock(is_audit: bool) -> LockFact {
