@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{doctor::DoctorArgs, find::FindArgs, keys::KeysCommand};
+use super::{
+    audit::AuditCommand, doctor::DoctorArgs, find::FindArgs, keys::KeysCommand, report::ReportArgs,
+};
 use crate::{
     model::{BackupId, ClusterName, Gtid, GtidState, HistoryId, Timestamp},
     pipeline::{ChainHead, Level},
@@ -40,6 +42,9 @@ pub(super) enum Format {
     Text,
     /// One JSON document.
     Json,
+    /// A page to print; `report` alone has one.
+    #[value(hide = true)]
+    Html,
 }
 
 #[derive(Debug, Args)]
@@ -177,6 +182,11 @@ pub(super) enum Command {
     /// Make local keys and trust files, wrap every backup's key for another KEK, tell which KEK opens what
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Verify and export the audit trail: who did what, when, on what, and how it ended
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Report what the repository shows of each control that an auditor asks for, and what it does not
+    Report(Box<ReportArgs>),
     /// Print completions for a shell
     #[command(
         after_help = "Example:\n  backstay completions bash > /etc/bash_completion.d/backstay"
@@ -191,6 +201,25 @@ pub(super) enum Command {
         /// The folder
         folder: PathBuf,
     },
+}
+
+/// For whoever only reads.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Audit trail")]
+pub(super) struct WitnessArgs {
+    /// auto: record what is done in the audit chain when --signer and the store allow it, and say so
+    /// when they do not; required: begin nothing that cannot be recorded
+    #[arg(long, env = "BACKSTAY_AUDIT", value_name = "WHEN", default_value = "auto")]
+    pub(super) audit: WitnessMode,
+}
+
+/// Whether what is done must be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum WitnessMode {
+    /// When it can be
+    Auto,
+    /// Else nothing begins (exit 3)
+    Required,
 }
 
 /// For whoever makes DEKs.
@@ -450,6 +479,8 @@ pub(super) struct RestoreArgs {
     /// Who owns the files afterwards, USER[:GROUP] [default: mysql when root and there is such a user]
     #[arg(long, env = "BACKSTAY_OWNER", value_name = "USER[:GROUP]")]
     pub(super) owner: Option<String>,
+    #[command(flatten)]
+    pub(super) witness: WitnessArgs,
 }
 
 #[derive(Debug, Args)]
@@ -474,4 +505,6 @@ pub(super) struct VerifyArgs {
     /// Stored hashes and sizes only; nothing is decrypted
     #[arg(long)]
     pub(super) quick: bool,
+    #[command(flatten)]
+    pub(super) witness: WitnessArgs,
 }

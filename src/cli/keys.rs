@@ -6,12 +6,13 @@ use clap::Subcommand;
 
 use super::{
     args::Global,
-    exit::Exit,
+    exit::{self, Exit},
     output, providers,
     run::{success, with_progress},
     wire,
 };
 use crate::{
+    format::Role,
     jobs::{
         JobError,
         keys::{self, rewrap::FailedKind},
@@ -45,14 +46,20 @@ makes a second KEK for a cluster that has a signer: a break-glass key, or the su
     },
     /// Write a trust file that believes the signer of --signer, wherever its key is
     #[command(after_help = "\
-Example:
+Examples:
   backstay keys trust --signer vault:transit/backstay-signer --trust /etc/backstay/trust
+  backstay keys trust --signer file:/etc/backstay/reader.signer --trust reader --role read
+                                                       believed when it says that it only reads
   backstay keys trust --pin --trust /etc/backstay/trust --repo s3://backups/mysql --cluster shop
 
 An existing file is never touched, but for --pin: to believe several signers, put their entries into one
 file. A signer vouches for all clusters that it signs for; with a pin nobody can put one of them into the
 place of another.")]
     Trust {
+        /// Believe it only for runs of this role: backup, archive, rewrap or read; can be given several
+        /// times [default: all]
+        #[arg(long, value_name = "ROLE", conflicts_with = "pin")]
+        role: Vec<RoleName>,
         /// Pin the uuid of --cluster, as --repo has it now, in the trust file that is there
         #[arg(long)]
         pin: bool,
@@ -91,6 +98,20 @@ It reads the key records, and opens nothing. Exit 0, also with warnings; 6 when 
     Status,
 }
 
+/// A role by its name.
+#[derive(Debug, Clone)]
+pub(super) struct RoleName(String);
+
+impl std::str::FromStr for RoleName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let role: Result<Role, _> = serde_json::from_value(text.into());
+        role.map(|role| Self(role.name().to_owned()))
+            .map_err(|_| "give backup, archive, rewrap or read".to_owned())
+    }
+}
+
 pub(super) async fn run(
     global: &Global,
     command: KeysCommand,
@@ -101,13 +122,14 @@ pub(super) async fn run(
             let made = keys::new(&global.kek_path()?, keys::Kind { symmetric, kek_only })?;
             Ok(success(global.format, &made))
         }
-        KeysCommand::Trust { pin: true } => {
+        KeysCommand::Trust { pin: true, .. } => {
             let (path, trust) = (global.trust_path()?, global.trusted()?);
             let made = keys::pin(&path, trust, &*global.repository().await?).await?;
             Ok(success(global.format, &made))
         }
-        KeysCommand::Trust { pin: false } => {
-            let made = keys::trust(global.trust_file()?, &*global.signer().await?)?;
+        KeysCommand::Trust { role, pin: false } => {
+            let roles: Vec<String> = role.into_iter().map(|role| role.0).collect();
+            let made = keys::trust(global.trust_file()?, &*global.signer().await?, &roles)?;
             Ok(success(global.format, &made))
         }
         KeysCommand::Rewrap { to, drop } => rewrap(global, &to, drop, progress).await,
@@ -139,6 +161,7 @@ async fn rewrap(
         drop,
         signer,
         identity: wire::identity(),
+        exit_of: exit::of,
         progress: Arc::clone(progress),
     });
     let result = with_progress("rewrap", progress, job).await?;

@@ -1,6 +1,7 @@
 //! Arguments, wiring, exit codes, logging, progress.
 
 mod args;
+mod audit;
 mod doctor;
 mod exit;
 mod find;
@@ -10,6 +11,7 @@ mod log;
 mod output;
 mod progress;
 mod providers;
+mod report;
 mod run;
 mod termination;
 mod wire;

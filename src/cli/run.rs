@@ -9,11 +9,11 @@ use super::{
     args::{
         ArchiveArgs, BackupArgs, Cli, Command, Engine, Format, Global, RestoreArgs, VerifyArgs,
     },
-    doctor,
-    exit::Exit,
+    audit, doctor,
+    exit::{self, Exit},
     find, keys, listen,
     output::{self, Text},
-    progress, wire,
+    progress, report, wire,
 };
 use crate::{
     jobs::{self, JobError, restore::Target},
@@ -45,6 +45,12 @@ async fn dispatch(
     progress: &Arc<Progress>,
 ) -> Result<ExitCode, JobError> {
     let format = global.format;
+    if format == Format::Html && !matches!(command, Command::Report(_)) {
+        return Err(JobError::Usage {
+            what: "--format html is for `backstay report`".into(),
+            hint: "give --format text or json".into(),
+        });
+    }
     match command {
         Command::Backup(args) => {
             let result =
@@ -107,6 +113,8 @@ async fn dispatch(
             Ok(code)
         }
         Command::Keys(command) => Box::pin(keys::run(global, command, progress)).await,
+        Command::Audit(command) => audit::run(global, command).await,
+        Command::Report(args) => report::run(global, *args).await,
         Command::Completions { shell } => {
             generate(shell, &mut super::command(), "backstay", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -214,6 +222,7 @@ async fn backup(
         id: args.id,
         source,
         level: args.level,
+        exit_of: exit::of,
         progress: Arc::clone(progress),
     })
     .await
@@ -253,6 +262,7 @@ async fn archive(
         new_history: args.new_history,
         renew_after: jobs::archive::RENEW_AFTER,
         purge_archived: args.purge_archived,
+        exit_of: exit::of,
         status,
         progress: Arc::clone(progress),
     }))
@@ -296,6 +306,7 @@ async fn restore(
         start: !args.no_start,
         server: args.server,
         owner: args.owner,
+        witness: global.witness(&args.witness).await,
         progress: Arc::clone(progress),
     })
 }
@@ -312,6 +323,7 @@ async fn verify(
         quick: args.quick,
         kms: kms.as_deref(),
         at_least: global.at_least,
+        witness: &global.witness(&args.witness).await,
         progress: Arc::clone(progress),
     };
     jobs::verify::run(&repository, &request).await

@@ -10,7 +10,10 @@ use clap::ValueEnum as _;
 use secrecy::SecretString;
 
 use super::{
-    args::{AlsoArgs, Global, Lock, LockArgs, MysqlArgs, StoreArgs, TlsMode},
+    args::{
+        AlsoArgs, Global, Lock, LockArgs, MysqlArgs, StoreArgs, TlsMode, WitnessArgs, WitnessMode,
+    },
+    exit,
     providers::{self, Named},
 };
 use crate::{
@@ -18,13 +21,16 @@ use crate::{
         kms::{Kms, KmsError},
         signer::{Signer, Trust},
     },
-    format::RunIdentity,
-    jobs::{JobError, keys},
+    format::{RunIdentity, layout},
+    jobs::{JobError, Witness, keys},
     model::LockMode,
     mysql::{ConnectOptions, Endpoint, Tls},
-    pipeline::{LockPolicy, PipelineError, Repository, log, verify_chain},
+    pipeline::{LockPolicy, PipelineError, Repository, audit, log},
     store::{self, Store, StoreOptions},
 };
+
+/// How long a reader waits for a signer in a service.
+const SIGNER: Duration = Duration::from_secs(20);
 
 fn missing(flag: &str, example: &str) -> JobError {
     let env = flag.trim_start_matches("--").replace('-', "_").to_uppercase();
@@ -130,14 +136,18 @@ impl Global {
     pub(super) async fn fresh(&self, repository: &Repository) -> Result<(), JobError> {
         let Some(head) = self.at_least else { return Ok(()) };
         // A head is of the log or of the audit chain; hashes do not meet by chance.
-        if log::contains(repository, head).await? {
+        let in_log = match log::contains(repository, head).await {
+            // Junk in the log says nothing of the audit chain.
+            Err(PipelineError::Integrity { .. }) => false,
+            looked => looked?,
+        };
+        if in_log || audit::contains(repository, head).await? {
             return Ok(());
         }
-        let (_, _, findings) = verify_chain(repository, self.at_least).await?;
-        match findings.into_iter().next() {
-            Some(finding) => Err(PipelineError::integrity(finding.object, finding.why).into()),
-            None => Ok(()),
-        }
+        let why = format!(
+            "neither the audit chain nor the log contains {head}: the repository was rolled back or replaced"
+        );
+        Err(PipelineError::integrity(layout::audit_folder(repository.cluster()), why).into())
     }
 
     fn kek_uri(&self) -> Result<&str, JobError> {
@@ -183,6 +193,23 @@ impl Global {
             },
         };
         Ok(providers::signer(uri).await?)
+    }
+
+    /// Who records what a reader does: somebody may need a restore now, so a signer that cannot be had
+    /// is no error here.
+    pub(super) async fn witness(&self, args: &WitnessArgs) -> Witness {
+        let named =
+            self.signer.is_some() || self.default_signer().is_some_and(|path| path.exists());
+        let opened = if named {
+            tokio::time::timeout(SIGNER, self.signer()).await
+        } else {
+            Ok(Err(missing("--signer", "URI, so that this can be recorded")))
+        };
+        let signer = match opened {
+            Ok(signer) => signer.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("the signer did not answer for {SIGNER:?}")),
+        };
+        Witness::new(signer, identity(), args.audit == WitnessMode::Required, exit::of)
     }
 
     /// Where the signer lies when none is named.

@@ -3,6 +3,7 @@
 //! A reader refuses a version that is newer than its own, by name, before it looks at
 //! anything else. Nothing here does I/O or holds a key.
 
+pub mod audit;
 mod dsse;
 mod error;
 mod header;
@@ -12,6 +13,7 @@ mod log;
 mod manifest;
 mod record;
 
+pub use audit::AuditRecord;
 pub use dsse::{Envelope, MAX_RECORD_BYTES, Opened, Payload};
 pub use error::FormatError;
 pub use header::{
@@ -25,4 +27,4 @@ pub use log::{
     Opening, SealedRange, SegmentData, SegmentEntry, SegmentSummary, TailEntry,
 };
 pub use manifest::{EngineRecord, LockRecord, Manifest, SourceRecord, VolumeRecord};
-pub use record::{AuditRecord, ClusterRecord, KeyRecord, Role, RunIdentity, RunLock, RunRecord};
+pub use record::{ClusterRecord, KeyRecord, Role, RunIdentity, RunLock, RunRecord};

@@ -1,4 +1,4 @@
-//! The small signed records: cluster, run, key, audit.
+//! The small signed records: cluster, run, key.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,33 @@ pub enum Role {
     Archive,
     /// Further generations of key records; such a run seals nothing, and has no DEK.
     Rewrap,
+    /// Audit records alone: it reads, and says so. It has no DEK either.
+    Read,
+}
+
+impl Role {
+    /// The word for it in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Archive => "archive",
+            Self::Rewrap => "rewrap",
+            Self::Read => "read",
+        }
+    }
+
+    /// Whether such a run seals data, and has a DEK of its own.
+    #[must_use]
+    pub fn seals(self) -> bool {
+        matches!(self, Self::Backup | Self::Archive)
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Who ran a job, as far as the job can tell.
@@ -88,7 +115,7 @@ pub struct RunRecord {
     pub role: Role,
     /// Its Ed25519 public key (RFC 8032), 64 hexadecimal digits.
     pub public_key: Sha256Digest,
-    /// The DEK that it seals with; a run that rewraps has none.
+    /// The DEK that it seals with; a run that seals nothing has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dek_id: Option<DekId>,
     /// When it began.
@@ -124,31 +151,6 @@ pub struct KeyRecord {
     pub wraps: Vec<WrappedDek>,
 }
 
-/// One act, chained to the one before. Signed by the run that wrote it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AuditRecord {
-    /// Format version.
-    pub version: u64,
-    /// The cluster.
-    pub cluster_uuid: ClusterUuid,
-    /// Counts from 1 without holes.
-    pub number: u64,
-    /// SHA-256 of the stored bytes of the record before; zeroes for the first.
-    pub previous: Sha256Digest,
-    /// The run.
-    pub run_id: RunId,
-    /// When.
-    pub at: Timestamp,
-    /// What was done: `backup-committed`, `rewrap-begun` or `rewrap-ended`.
-    pub action: String,
-    /// To what: a backup id, or the name of the KEK that wraps were made with.
-    pub subject: String,
-    /// SHA-256 of what the act left behind: the stored bytes of a manifest or a run record, or the
-    /// list of the key records that were written.
-    pub record_sha256: Sha256Digest,
-}
-
 macro_rules! payload {
     ($name:ident, $what:literal, $type:literal) => {
         impl Payload for $name {
@@ -162,4 +164,3 @@ macro_rules! payload {
 payload!(ClusterRecord, "cluster record", "cluster");
 payload!(RunRecord, "run record", "run");
 payload!(KeyRecord, "key record", "key");
-payload!(AuditRecord, "audit record", "audit");

@@ -1,14 +1,80 @@
 //! Which backup is meant. What the audit chain says was committed must be there, as it was.
 
+use std::collections::BTreeMap;
+
 use super::JobError;
 use crate::{
-    format::{AuditRecord, Manifest},
-    model::BackupId,
-    pipeline::{Finding, Found, PipelineError, Repository, verify_chain},
+    format::{AuditRecord, Manifest, audit::action},
+    model::{BackupId, Sha256Digest},
+    pipeline::{
+        Finding, Found, PipelineError, Repository, Vouched,
+        audit::{Chain, scan},
+    },
 };
 
-/// The act that makes a backup, as the audit chain names it.
-pub(super) const COMMITTED: &str = "backup-committed";
+/// Findings of a damaged chain that a restore warns of one by one.
+const WARNED_OF: usize = 3;
+
+/// The backups that the audit chain says were committed, and the manifest of each. Nothing else of
+/// the chain is kept, however long it is.
+#[derive(Debug, Default)]
+pub(super) struct Committed(BTreeMap<String, Sha256Digest>);
+
+impl Committed {
+    /// Reads the chain. The backups themselves may well be whole when it is damaged, and someone
+    /// needs one now: that is told, and no error.
+    pub(super) async fn read(repository: &Repository) -> Result<Self, JobError> {
+        let mut committed = Self::default();
+        let take = |found: &Found<AuditRecord>, _: &Vouched| -> Result<(), PipelineError> {
+            committed.take(&found.record);
+            Ok(())
+        };
+        let Chain { findings, more_findings, .. } = scan(repository, 0, None, take).await?;
+        let more = more_findings + findings.len().saturating_sub(WARNED_OF) as u64;
+        for Finding { object, why, .. } in findings.into_iter().take(WARNED_OF) {
+            tracing::warn!(object, why, more, "the audit chain is damaged; run `backstay verify`");
+        }
+        Ok(committed)
+    }
+
+    /// Takes the next record. What it says first of a backup counts.
+    pub(super) fn take(&mut self, record: &AuditRecord) {
+        if record.action == action::BACKUP_COMMITTED
+            && let Some(sha256) = record.record_sha256
+        {
+            self.0.entry(record.subject.clone()).or_insert(sha256);
+        }
+    }
+
+    /// The names of the backups.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Whether it knows of a backup.
+    pub(super) fn has(&self, id: &BackupId) -> bool {
+        self.0.contains_key(id.as_str())
+    }
+
+    /// What it says against this manifest, or against there being none.
+    pub(super) fn contradicts(
+        &self,
+        id: &BackupId,
+        found: Option<&Found<Manifest>>,
+    ) -> Option<String> {
+        let committed = self.0.get(id.as_str())?;
+        match found {
+            None => Some(
+                "the audit chain says that this backup was committed, and its manifest is missing"
+                    .into(),
+            ),
+            Some(found) if found.sha256 != *committed => {
+                Some("it is not the manifest that the audit chain says was committed".into())
+            }
+            Some(_) => None,
+        }
+    }
+}
 
 /// The manifest of the backup that was asked for, or of the newest one. When the newest one is
 /// asked for and any one is damaged or gone, that might be it: an older one is never taken
@@ -18,18 +84,14 @@ pub(super) async fn choose(
     id: Option<&BackupId>,
 ) -> Result<Found<Manifest>, JobError> {
     let url = repository.url();
-    let (records, _, findings) = verify_chain(repository, None).await?;
-    for Finding { object, why, .. } in findings {
-        // The backup itself may well be whole, and someone needs it now.
-        tracing::warn!(object, why, "the audit chain is damaged; run `backstay verify`");
-    }
-    let Some(id) = id else { return newest(repository, &records, &url).await };
+    let committed = Committed::read(repository).await?;
+    let Some(id) = id else { return newest(repository, &committed, &url).await };
     match repository.manifest(id).await? {
-        Some(found) => match contradiction(&records, id, Some(&found)) {
+        Some(found) => match committed.contradicts(id, Some(&found)) {
             Some(why) => Err(refused(repository, id, why)),
             None => Ok(found),
         },
-        None => match contradiction(&records, id, None) {
+        None => match committed.contradicts(id, None) {
             Some(why) => Err(refused(repository, id, why)),
             None => Err(JobError::target(
                 format!("{url} has no complete backup {id}"),
@@ -41,17 +103,16 @@ pub(super) async fn choose(
 
 async fn newest(
     repository: &Repository,
-    records: &[AuditRecord],
+    committed: &Committed,
     url: &str,
 ) -> Result<Found<Manifest>, JobError> {
     let listed = repository.backups().await?;
-    let missing = records
-        .iter()
-        .filter(|record| record.action == COMMITTED)
-        .filter(|record| listed.iter().all(|(id, _)| id.as_str() != record.subject))
-        .map(|record| (record.subject.clone(), "its manifest is missing".to_owned()));
+    let missing = committed
+        .subjects()
+        .filter(|subject| listed.iter().all(|(id, _)| id.as_str() != *subject))
+        .map(|subject| (subject.to_owned(), "its manifest is missing".to_owned()));
     let damaged = listed.iter().filter_map(|(id, found)| match found {
-        Ok(found) => Some((id.to_string(), contradiction(records, id, Some(found))?)),
+        Ok(found) => Some((id.to_string(), committed.contradicts(id, Some(found))?)),
         Err(error) => Some((id.to_string(), error.to_string())),
     });
     if let Some((id, why)) = missing.chain(damaged).next() {
@@ -72,24 +133,4 @@ async fn newest(
 fn refused(repository: &Repository, id: &BackupId, why: String) -> JobError {
     let object = crate::format::layout::manifest(repository.cluster(), id);
     PipelineError::Integrity { object, why }.into()
-}
-
-/// What the audit chain says against this manifest, or against there being none.
-pub(super) fn contradiction(
-    records: &[AuditRecord],
-    id: &BackupId,
-    found: Option<&Found<Manifest>>,
-) -> Option<String> {
-    let committed = |r: &&AuditRecord| r.action == COMMITTED && r.subject == id.as_str();
-    let record = records.iter().find(committed)?;
-    match found {
-        None => Some(
-            "the audit chain says that this backup was committed, and its manifest is missing"
-                .into(),
-        ),
-        Some(found) if found.sha256 != record.record_sha256 => {
-            Some("it is not the manifest that the audit chain says was committed".into())
-        }
-        Some(_) => None,
-    }
 }

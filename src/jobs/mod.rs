@@ -2,6 +2,7 @@
 //! nothing, and returns a result that is a versioned JSON object.
 
 pub mod archive;
+pub mod audit;
 pub mod backup;
 mod choose;
 pub mod doctor;
@@ -10,15 +11,19 @@ pub mod find;
 mod identity;
 pub mod keys;
 pub mod list;
+pub mod report;
 pub mod restore;
 mod scratch;
 pub mod show;
 mod temp_server;
 pub mod verify;
 pub mod window;
+mod witness;
 
-use choose::{choose, contradiction};
+use choose::{Committed, choose};
 pub use error::JobError;
+use witness::connections;
+pub use witness::{ExitOf, Recorded, Witness, failure};
 
 use crate::{
     format::Manifest,

@@ -1,17 +1,19 @@
 //! Who writes: a run's id and its key, for which a signer vouches.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::{
     Class, PipelineError,
-    repository::{Repository, SignedByRun, key},
+    repository::{Repository, SignedByRun, digest, key},
 };
 use crate::{
-    crypto::{self, RunKey, signer::Signer},
+    crypto::{
+        self, RunKey,
+        signer::{Signer, SignerError},
+    },
     format::{Envelope, Payload, Role, RunIdentity, RunRecord, layout},
     model::{ClusterUuid, DekId, RunId, Sha256Digest, Timestamp},
     store::{Keep, StoreErrorKind},
@@ -38,6 +40,7 @@ pub struct Author {
     /// The run.
     pub id: RunId,
     key: RunKey,
+    record: OnceLock<Sha256Digest>,
 }
 
 impl Author {
@@ -47,11 +50,10 @@ impl Author {
         cluster: ClusterUuid,
         id: RunId,
     ) -> Result<Self, PipelineError> {
-        Ok(Self { repository, cluster, id, key: RunKey::generate()? })
+        Ok(Self { repository, cluster, id, key: RunKey::generate()?, record: OnceLock::new() })
     }
 
-    /// A run that writes further generations of key records, and seals nothing. Its record is
-    /// stored; the hash of it is returned, too.
+    /// A run that writes further generations of key records, and seals nothing. Its record is stored.
     ///
     /// # Errors
     /// When the store or the signer fails.
@@ -59,22 +61,42 @@ impl Author {
         repository: Arc<Repository>,
         cluster: ClusterUuid,
         by: Introduction<'_>,
-    ) -> Result<(Self, Sha256Digest), PipelineError> {
+    ) -> Result<Self, PipelineError> {
         let id = RunId::from_bytes(crypto::random()?);
         repository.probe_keep(&id.to_string()).await?;
         repository.renew_locks().await?;
         let author = Self::new(repository, cluster, id)?;
-        let sha256 = author.introduce(&by, Role::Rewrap, None).await?;
-        Ok((author, sha256))
+        author.introduce(&by, Role::Rewrap, None).await?;
+        Ok(author)
     }
 
-    /// Stores the run's record, signed by the signer. Returns the hash of what is stored.
+    /// A run that reads, and writes audit records about it; otherwise the same.
+    ///
+    /// # Errors
+    /// When the store or the signer fails.
+    pub async fn reading(
+        repository: Arc<Repository>,
+        cluster: ClusterUuid,
+        by: Introduction<'_>,
+    ) -> Result<Self, PipelineError> {
+        let author = Self::new(repository, cluster, RunId::from_bytes(crypto::random()?))?;
+        author.introduce(&by, Role::Read, None).await?;
+        Ok(author)
+    }
+
+    /// SHA-256 of the run's stored record, once there is one.
+    #[must_use]
+    pub fn record_sha256(&self) -> Option<Sha256Digest> {
+        self.record.get().copied()
+    }
+
+    /// Stores the run's record, signed by the signer, whom readers must believe.
     pub(super) async fn introduce(
         &self,
         by: &Introduction<'_>,
         role: Role,
         dek_id: Option<DekId>,
-    ) -> Result<Sha256Digest, PipelineError> {
+    ) -> Result<(), PipelineError> {
         let access = self.repository.access().await?;
         let identity = RunIdentity {
             principal: access.principal.clone(),
@@ -96,12 +118,17 @@ impl Author {
         let bad = |e| PipelineError::format(RunRecord::WHAT, &e);
         let (payload, signed) = Envelope::prepare(&record).map_err(bad)?;
         let signature = by.signer.sign(&signed).await?;
+        if !self.repository.believes(&signed, &signature, by.signer.id(), role) {
+            let signer = by.signer.id().to_owned();
+            return Err(SignerError::Untrusted { signer, role: role.name() }.into());
+        }
         let stored =
             Envelope::seal::<RunRecord>(&payload, by.signer.id(), &signature).map_err(bad)?;
-        let sha256 = Sha256Digest(Sha256::digest(&stored).into());
+        let sha256 = digest(&stored);
         let name = layout::run(self.repository.cluster(), self.id);
         self.create(&name, stored.into(), Class::Evidence).await?;
-        Ok(sha256)
+        self.record.get_or_init(|| sha256);
+        Ok(())
     }
 
     /// A record as it is stored, signed by this run.

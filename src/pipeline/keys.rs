@@ -27,12 +27,8 @@ const LAST_GENERATION: u32 = 99_999_999;
 /// What the DEK of a run is for, in the KMS context.
 #[must_use]
 pub fn purpose(role: Role) -> &'static str {
-    match role {
-        Role::Backup => "backup",
-        Role::Archive => "archive",
-        // Such a run has no DEK, so no wrap bears this.
-        Role::Rewrap => "rewrap",
-    }
+    // That of a run that seals nothing is in no wrap, since it has no DEK.
+    role.name()
 }
 
 /// The record of a DEK that counts: the newest that is believed.
@@ -126,7 +122,7 @@ impl NewestKey {
             return Ok(written);
         }
         match author.repository.generation(dek, &name).await {
-            Ok((found, _)) if found == record => Ok(written),
+            Ok((found, _)) if found.record == record => Ok(written),
             Ok(_) | Err(PipelineError::Integrity { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -140,6 +136,8 @@ pub struct KeyRecords {
     pub dek: DekId,
     /// Those that are believed, the oldest first.
     pub generations: Vec<KeyRecord>,
+    /// SHA-256 of what is stored of each of these.
+    pub digests: Vec<Sha256Digest>,
     /// What is wrong with the others.
     pub findings: Vec<Finding>,
 }
@@ -201,7 +199,7 @@ impl Repository {
         let mut refused = None;
         for object in names.iter().rev() {
             match self.generation(dek, object).await {
-                Ok((record, role)) => {
+                Ok((Found { record, .. }, role)) => {
                     return Ok(NewestKey { object: object.clone(), record, role, taken: names });
                 }
                 Err(error @ PipelineError::Integrity { .. }) => {
@@ -236,10 +234,14 @@ impl Repository {
         dek: DekId,
         names: &[String],
     ) -> Result<KeyRecords, PipelineError> {
-        let mut records = KeyRecords { dek, generations: Vec::new(), findings: Vec::new() };
+        let (generations, digests, findings) = (Vec::new(), Vec::new(), Vec::new());
+        let mut records = KeyRecords { dek, generations, digests, findings };
         for object in names {
             match self.generation(dek, object).await {
-                Ok((record, _)) => records.generations.push(record),
+                Ok((found, _)) => {
+                    records.generations.push(found.record);
+                    records.digests.push(found.sha256);
+                }
                 Err(PipelineError::Integrity { object: other, why }) => {
                     // Whatever it rests on that is not believed, this is what somebody must look at.
                     let why = if other == *object { why } else { format!("{other}: {why}") };
@@ -256,7 +258,7 @@ impl Repository {
         &self,
         dek: DekId,
         object: &str,
-    ) -> Result<(KeyRecord, Role), PipelineError> {
+    ) -> Result<(Found<KeyRecord>, Role), PipelineError> {
         let mut found = Candidates::of(self, object).await?;
         while let Some(bytes) = found.read(MAX_RECORD_BYTES).await? {
             let judged = self.generation_of(dek, object, &bytes).await;
@@ -272,14 +274,15 @@ impl Repository {
         dek: DekId,
         object: &str,
         bytes: &[u8],
-    ) -> Result<(KeyRecord, Role), PipelineError> {
-        let Found { record, .. } = self.believe::<KeyRecord>(object, bytes).await?;
+    ) -> Result<(Found<KeyRecord>, Role), PipelineError> {
+        let found = self.believe::<KeyRecord>(object, bytes).await?;
+        let record = &found.record;
         if record.dek_id != dek || layout::key(self.cluster(), dek, record.generation) != object {
             let why = "it is the record of another DEK or generation";
             return Err(PipelineError::integrity(object, why));
         }
-        let role = self.check_origin(&record, object).await?;
-        Ok((record, role))
+        let role = self.check_origin(record, object).await?;
+        Ok((found, role))
     }
 
     /// A DEK is the one that its own run committed to in generation 1. Without this any other

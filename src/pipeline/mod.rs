@@ -1,6 +1,6 @@
 //! From a stream to sealed volumes and a commit, and the reverse.
 
-mod audit;
+pub mod audit;
 mod author;
 pub mod budget;
 mod candidates;
@@ -17,9 +17,9 @@ mod progress;
 mod repository;
 mod run;
 mod seal;
+mod search;
 mod strangers;
 
-pub use audit::{append as append_audit, verify_chain};
 pub use author::{Author, Introduction};
 pub use candidates::Intruder;
 pub use commit::{Commit, Committed, Ending, commit};
@@ -31,6 +31,6 @@ pub use level::{Level, compressor};
 pub use locking::{Class, LockPolicy, SLACK};
 pub use open::{Accept, Finding, Objects, OnBad, Opened, StoredObject, open_objects, open_whole};
 pub use progress::{Progress, Replaying};
-pub use repository::{Found, Repository, key};
+pub use repository::{Found, Repository, Vouched, key};
 pub use run::{Run, RunRequest};
 pub use seal::{Inspect, SealRequest, Sealed, seal_stream};

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,7 +23,7 @@ use crate::{
         AuditRecord, ClusterRecord, Envelope, KeyRecord, LogRecord, MAX_RECORD_BYTES, Manifest,
         Payload, Role, RunRecord, VolumeRecord, layout,
     },
-    model::{Access, BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest},
+    model::{Access, BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest, Timestamp},
     store::{Key, Store, Versions},
 };
 
@@ -29,13 +32,17 @@ const PARALLEL: usize = 8;
 
 /// A record that its run signs.
 pub(super) trait SignedByRun: Payload {
+    /// Whether a run that only reads may write it.
+    const BY_READERS: bool;
     fn run_id(&self) -> RunId;
     fn cluster(&self) -> ClusterUuid;
 }
 
 macro_rules! signed_by_run {
-    ($($name:ident),*) => {$(
+    ($($name:ident: $readers:literal),*) => {$(
         impl SignedByRun for $name {
+            const BY_READERS: bool = $readers;
+
             fn run_id(&self) -> RunId {
                 self.run_id
             }
@@ -47,7 +54,9 @@ macro_rules! signed_by_run {
     )*};
 }
 
-signed_by_run!(ClusterRecord, KeyRecord, AuditRecord, Manifest, LogRecord);
+signed_by_run!(
+    ClusterRecord: false, KeyRecord: false, AuditRecord: true, Manifest: false, LogRecord: false
+);
 
 /// A record that has been believed, and the hash of its stored bytes.
 #[derive(Debug, Clone)]
@@ -58,6 +67,46 @@ pub struct Found<P> {
     pub sha256: Sha256Digest,
 }
 
+/// A run, and who stands behind it.
+#[derive(Debug, Clone)]
+pub struct Vouched {
+    /// Its record.
+    pub record: RunRecord,
+    /// SHA-256 of what is stored.
+    pub sha256: Sha256Digest,
+    /// The trusted signer that vouches for it.
+    pub signer: String,
+}
+
+/// Runs that were believed lately. A chain of a million acts has half as many runs, and those of one
+/// run stand close together: when the young ones are many they become the old ones, and those go.
+#[derive(Debug, Default)]
+struct Runs {
+    young: HashMap<RunId, Arc<Vouched>>,
+    old: HashMap<RunId, Arc<Vouched>>,
+}
+
+impl Runs {
+    /// How many young ones are many.
+    const MANY: usize = 4096;
+
+    fn get(&mut self, id: RunId) -> Option<Arc<Vouched>> {
+        if let Some(known) = self.young.get(&id) {
+            return Some(Arc::clone(known));
+        }
+        let known = self.old.remove(&id)?;
+        self.put(id, Arc::clone(&known));
+        Some(known)
+    }
+
+    fn put(&mut self, id: RunId, run: Arc<Vouched>) {
+        if self.young.len() >= Self::MANY {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(id, run);
+    }
+}
+
 /// One cluster in a repository, read with the eyes of someone who trusts these signers.
 #[derive(Debug)]
 pub struct Repository {
@@ -65,7 +114,8 @@ pub struct Repository {
     cluster: ClusterName,
     trust: Trust,
     uuid: Mutex<Option<ClusterUuid>>,
-    runs: Mutex<HashMap<RunId, RunRecord>>,
+    runs: Mutex<Runs>,
+    audit: AtomicU64,
     access: OnceCell<Access>,
     met: Met,
     pub(super) policy: Option<LockPolicy>,
@@ -83,6 +133,7 @@ impl Repository {
             trust,
             uuid: Mutex::default(),
             runs: Mutex::default(),
+            audit: AtomicU64::default(),
             access: OnceCell::new(),
             met: Met::default(),
             policy: None,
@@ -186,6 +237,23 @@ impl Repository {
         }
     }
 
+    /// When the cluster was made; nothing when there is no such cluster.
+    ///
+    /// # Errors
+    /// When the record cannot be read or believed.
+    pub async fn created_at(&self) -> Result<Option<Timestamp>, PipelineError> {
+        let object = layout::cluster(&self.cluster);
+        let mut found = Candidates::of(self, &object).await?;
+        while let Some(bytes) = found.read(MAX_RECORD_BYTES).await? {
+            let judged = self.believe_alone::<ClusterRecord>(&object, &bytes).await;
+            let judged = judged.and_then(|believed| self.as_pinned(&object, believed));
+            if let Some(believed) = found.judge(judged)? {
+                return Ok(Some(believed.record.created_at));
+            }
+        }
+        found.none()
+    }
+
     /// The manifest of a backup, believed; nothing when the backup is not complete.
     ///
     /// # Errors
@@ -258,15 +326,24 @@ impl Repository {
     /// # Errors
     /// When the store fails, or no trusted signer vouches for it.
     pub async fn run(&self, id: RunId) -> Result<RunRecord, PipelineError> {
-        if let Some(known) = self.runs.lock().await.get(&id) {
-            return Ok(known.clone());
+        Ok(self.vouched(id).await?.record.clone())
+    }
+
+    /// The same, and who vouches for it.
+    ///
+    /// # Errors
+    /// As [`Repository::run`].
+    pub async fn vouched(&self, id: RunId) -> Result<Arc<Vouched>, PipelineError> {
+        if let Some(known) = self.runs.lock().await.get(id) {
+            return Ok(known);
         }
         let object = layout::run(&self.cluster, id);
         let mut found = Candidates::of(self, &object).await?;
         while let Some(bytes) = found.read(MAX_RECORD_BYTES).await? {
-            if let Some(record) = found.judge(self.vouched_for(&object, id, &bytes))? {
-                self.runs.lock().await.insert(id, record.clone());
-                return Ok(record);
+            if let Some(vouched) = found.judge(self.vouched_for(&object, id, &bytes))? {
+                let vouched = Arc::new(vouched);
+                self.runs.lock().await.put(id, Arc::clone(&vouched));
+                return Ok(vouched);
             }
         }
         let missing = || PipelineError::integrity(&object, "the run's record is missing");
@@ -274,12 +351,7 @@ impl Repository {
     }
 
     /// A run's record, when a trusted signer has signed it.
-    fn vouched_for(
-        &self,
-        object: &str,
-        id: RunId,
-        bytes: &[u8],
-    ) -> Result<RunRecord, PipelineError> {
+    fn vouched_for(&self, object: &str, id: RunId, bytes: &[u8]) -> Result<Vouched, PipelineError> {
         let bad = |e| PipelineError::format(object, &e);
         let opened = Envelope::decode::<RunRecord>(bytes).map_err(bad)?;
         let signer = self.trust.verify(&opened.signed, &opened.signature).map_err(|_| {
@@ -295,11 +367,30 @@ impl Repository {
         if record.run_id != id {
             return Err(PipelineError::integrity(object, "it is the record of another run"));
         }
-        if record.dek_id.is_some() == (record.role == Role::Rewrap) {
-            let why = "a run seals with a DEK, or rewraps and has none";
+        if record.dek_id.is_some() != record.role.seals() {
+            let why = "a run seals with a DEK, or seals nothing and has none";
             return Err(PipelineError::integrity(object, why));
         }
-        Ok(record)
+        if !self.trust.allows(signer, record.role.name()) {
+            let why = format!("signer {signer} may not vouch for a run of role {}", record.role);
+            return Err(PipelineError::integrity(object, why));
+        }
+        Ok(Vouched { record, sha256: digest(bytes), signer: signer.to_owned() })
+    }
+
+    /// Whether it would believe a run's record with this signature.
+    pub(super) fn believes(&self, signed: &[u8], signature: &[u8], id: &str, role: Role) -> bool {
+        let signer = self.trust.verify(signed, signature);
+        signer.is_ok_and(|signer| signer == id) && self.trust.allows(id, role.name())
+    }
+
+    /// The greatest number of the audit chain that this process has seen; 0 for none.
+    pub(super) fn seen_audit(&self) -> u64 {
+        self.audit.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn saw_audit(&self, number: u64) {
+        self.audit.fetch_max(number, Ordering::Relaxed);
     }
 
     /// A record signed by its run, of this cluster, that is what it should be.
@@ -347,7 +438,7 @@ impl Repository {
         let bad = |e| PipelineError::format(object, &e);
         let opened = Envelope::decode::<P>(bytes).map_err(bad)?;
         let record: P = opened.document().map_err(bad)?;
-        let run = self.run(record.run_id()).await?;
+        let run = &self.vouched(record.run_id()).await?.record;
         verify(&run.public_key.0, &opened.signed, &opened.signature)
             .map_err(|e| PipelineError::integrity(object, e))?;
         if opened.keyid != run.run_id.to_string() {
@@ -359,8 +450,21 @@ impl Repository {
                 "it belongs to another cluster than its run",
             ));
         }
-        Ok(Found { record, sha256: Sha256Digest(Sha256::digest(bytes).into()) })
+        if run.role == Role::Read && !P::BY_READERS {
+            return Err(PipelineError::integrity(object, "its run may write audit records alone"));
+        }
+        Ok(Found { record, sha256: digest(bytes) })
     }
+
+    /// What lies under a name, whatever it is: the oldest version, where there are several.
+    pub(super) async fn read(&self, object: &str) -> Result<Option<bytes::Bytes>, PipelineError> {
+        Candidates::of(self, object).await?.read(MAX_RECORD_BYTES).await
+    }
+}
+
+/// The SHA-256 of stored bytes.
+pub(super) fn digest(bytes: &[u8]) -> Sha256Digest {
+    Sha256Digest(Sha256::digest(bytes).into())
 }
 
 /// A sum that does not wrap round.

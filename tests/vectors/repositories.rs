@@ -6,7 +6,7 @@ use backstay::{
     crypto::{Dek, RunKey},
     format::{
         AuditRecord, ClusterRecord, EngineRecord, Envelope, KeyRecord, Manifest, Payload, Role,
-        RunIdentity, RunRecord, SourceRecord, layout,
+        RunIdentity, RunRecord, SourceRecord, audit::Outcome, layout,
     },
     model::{
         AccessKind, AttemptId, BackupId, ClusterName, Connection, DekId, EngineKind, Peer,
@@ -163,7 +163,12 @@ fn audit(number: u64, previous: Sha256Digest, record: Sha256Digest) -> AuditReco
         at: at(),
         action: "backup-committed".into(),
         subject: BACKUP.into(),
-        record_sha256: record,
+        record_sha256: Some(record),
+        outcome: None,
+        failure: None,
+        configuration: None,
+        connections: Vec::new(),
+        details: None,
     }
 }
 
@@ -299,6 +304,7 @@ pub(crate) fn bad(base: &Stored, wrap: &WrappedDek) -> Vec<Bad> {
     cases.extend(usurpers(base, wrap));
     cases.extend(rewrapping(base, wrap));
     cases.extend(told(base, wrap));
+    cases.extend(reading(base, wrap));
     cases
 }
 
@@ -390,6 +396,127 @@ fn usurpers(base: &Stored, wrap: &WrappedDek) -> Vec<(String, &'static str, Stor
         ("good-rewrapped".into(), "generation 2 by another run", rewrapped),
         ("bad-key-usurped".into(), "generation 2 commits to another key", usurped),
         ("bad-key-not-its-run".into(), "generation 1 by another run", first),
+    ]
+}
+
+/// A run that only reads, rightly vouched for: it has no DEK, and writes audit records alone.
+fn reading(base: &Stored, wrap: &WrappedDek) -> Vec<Bad> {
+    let (c, id, key) = (name(), header(0), run_key());
+    let signer = RunKey::from_seed(&SIGNER).unwrap();
+    let (run, run_key) = (RunId::from_bytes([0xc7; 16]), RunKey::from_seed(&[0xc8; 32]).unwrap());
+    let record = RunRecord { role: Role::Read, dek_id: None, ..run_record(run, id.dek, &run_key) };
+    let base = with(base, layout::run(&c, run), signed(&record, &signer, |_| {}));
+    let last = || hash(&base[&layout::audit(&c, 2)]);
+    // Two records behind the good ones: an act begins, and ends as `edit` has it.
+    let acts = |action: &str, edit: fn(&mut serde_json::Value)| {
+        let begun = AuditRecord {
+            action: format!("{action}-begun"),
+            subject: "latest".into(),
+            run_id: run,
+            configuration: Some(hash(b"kek=k\n")),
+            ..audit(3, last(), hash(b"the run's record"))
+        };
+        let begun = signed(&begun, &run_key, |_| {});
+        let ended = AuditRecord {
+            action: format!("{action}-ended"),
+            subject: "latest".into(),
+            run_id: run,
+            record_sha256: None,
+            outcome: Some(Outcome::Success),
+            connections: vec![
+                Connection {
+                    tls: Some(TlsFacts {
+                        version: "1.3".into(),
+                        cipher: "TLS13_AES_256_GCM_SHA384".into(),
+                    }),
+                    ..Connection::new(Peer::Store, TransportSecurity::TlsVerified)
+                },
+                Connection::new(Peer::Database, TransportSecurity::Local),
+            ],
+            ..audit(4, hash(&begun), hash(b""))
+        };
+        let stored = with(&base, layout::audit(&c, 3), begun);
+        with(&stored, layout::audit(&c, 4), signed(&ended, &run_key, edit))
+    };
+    let mut first = key_record(wrap, 1);
+    first.run_id = run;
+    let (mut manifest, _) = manifest();
+    manifest.run_id = run;
+    let by = |object: String, bytes| with(&base, object, bytes);
+    let cluster =
+        ClusterRecord { version: 1, cluster_uuid: id.cluster, run_id: run, created_at: at() };
+    let dek = signed(&run_record(id.run, id.dek, &key), &signer, |v| v["role"] = "read".into());
+    vec![
+        (
+            "good-audit-restore".into(),
+            "a restore by a run that only reads, with all that can be said of it",
+            acts("restore", |v| {
+                v["details"] = serde_json::json!({
+                    "backup_id": BACKUP, "datadir": "/var/lib/mysql", "status": "proven",
+                    "expected": "0-1-5", "actual": "0-1-5", "equal": true, "transactions": 5
+                });
+            }),
+        ),
+        (
+            "good-audit-newer".into(),
+            "an action that nobody knows yet, with details of its own",
+            acts("drill", |v| {
+                v["details"] = serde_json::json!({"proof": {"equal": true, "of": ["a", 1]}});
+            }),
+        ),
+        (
+            "bad-audit-details".into(),
+            "details that a restore does not have",
+            acts("restore", |v| v["details"] = serde_json::json!({"table": "cards"})),
+        ),
+        (
+            "bad-audit-details-list".into(),
+            "details that are no object",
+            acts("drill", |v| v["details"] = serde_json::json!([1])),
+        ),
+        (
+            "bad-audit-outcome".into(),
+            "an outcome that there is not",
+            acts("restore", |v| v["outcome"] = "perhaps".into()),
+        ),
+        (
+            "bad-audit-failure".into(),
+            "a failure that says nothing of why",
+            acts("restore", |v| v["outcome"] = "failure".into()),
+        ),
+        (
+            "bad-audit-success".into(),
+            "a success that says why it failed",
+            acts("restore", |v| {
+                v["failure"] =
+                    serde_json::json!({"exit_code": 6, "kind": "integrity", "error": "e"});
+            }),
+        ),
+        (
+            "bad-audit-connection".into(),
+            "a connection to nobody that there is",
+            acts("restore", |v| v["connections"][0]["to"] = "moon".into()),
+        ),
+        (
+            "bad-key-first-read".into(),
+            "generation 1 by a run that only reads",
+            by(layout::key(&c, id.dek, 1), signed(&first, &run_key, |_| {})),
+        ),
+        (
+            "bad-manifest-read".into(),
+            "a manifest by a run that only reads",
+            by(layout::manifest(&c, &backup()), signed(&manifest, &run_key, |_| {})),
+        ),
+        (
+            "bad-cluster-read".into(),
+            "a cluster record by a run that only reads",
+            by(layout::cluster(&c), signed(&cluster, &run_key, |_| {})),
+        ),
+        (
+            "bad-run-read-dek".into(),
+            "a run that only reads, and names a DEK",
+            by(layout::run(&c, id.run), dek),
+        ),
     ]
 }
 

@@ -1,8 +1,12 @@
 //! What people and scripts see: one result on standard output.
 
+mod audit;
 mod find;
 mod keys;
+mod report;
 mod window;
+
+pub(super) use report::page as report_html;
 
 use std::{fmt::Write as _, io::Write as _};
 
@@ -11,7 +15,7 @@ use serde::Serialize;
 use super::{args::Format, exit::Exit, termination};
 use crate::{
     jobs::{
-        BackupSummary, JobError, Position,
+        BackupSummary, JobError, Position, Recorded,
         archive::Archived,
         backup::BackupResult,
         restore::{Neighbour, Planned, RestoreResult, State},
@@ -32,7 +36,8 @@ pub(super) fn success<R: Serialize + Text>(format: Format, result: &R) {
     let json = serde_json::to_value(result).unwrap_or_default();
     match format {
         Format::Json => print(&pretty(&json)),
-        Format::Text => print(result.text().trim_end()),
+        // `report` alone makes pages, and prints them itself.
+        Format::Text | Format::Html => print(result.text().trim_end()),
     }
     termination::write(json);
 }
@@ -55,7 +60,7 @@ pub(super) fn failure(format: Format, exit: Exit, error: &JobError) {
     termination::write(json);
 }
 
-fn pretty(json: &serde_json::Value) -> String {
+pub(super) fn pretty(json: &serde_json::Value) -> String {
     serde_json::to_string_pretty(json).unwrap_or_default()
 }
 
@@ -92,6 +97,9 @@ impl Text for Archived {
             );
         }
         let _ = writeln!(out, "  log head    {}", self.log_head);
+        if let Some(head) = &self.audit_head {
+            let _ = writeln!(out, "  audit head  {head}");
+        }
         out
     }
 }
@@ -155,6 +163,7 @@ impl Text for Planned {
         let mut out = String::new();
         let _ = writeln!(out, "Nothing was touched. A restore to {} would", self.target);
         self.describe(&mut out);
+        recorded(&mut out, "  ", &self.recorded);
         out
     }
 }
@@ -258,6 +267,7 @@ impl Text for RestoreResult {
                 };
             }
         }
+        recorded(&mut out, "  ", &self.recorded);
         let open = self.proof.iter().flat_map(|proof| &proof.open_xa);
         for xid in open {
             let _ = writeln!(
@@ -396,10 +406,10 @@ impl Text for Verified {
             "not proven (give --at-least)"
         };
         let _ = writeln!(out, "freshness   {fresh}");
-        let _ = writeln!(out, "audit head  {}", self.audit_head);
         if let Some(log) = &self.log {
             let _ = writeln!(out, "log head    {}", log.head);
         }
+        recorded(&mut out, "", &self.recorded);
         out
     }
 }
@@ -414,6 +424,16 @@ fn tell_intruders(out: &mut String, intruders: &[Intruder]) {
     if intruders.len() > INTRUDERS_SHOWN {
         let more = intruders.len() - INTRUDERS_SHOWN;
         let _ = writeln!(out, "  INTRUDER  and {more} more: see --format json");
+    }
+}
+
+/// The head of the audit chain, and whether this was recorded there.
+fn recorded(out: &mut String, indent: &str, recorded: &Recorded) {
+    if let Some(head) = &recorded.audit_head {
+        let _ = writeln!(out, "{indent}audit head  {head}");
+    }
+    if let Some(why) = &recorded.audit_why {
+        let _ = writeln!(out, "{indent}audit       NOT RECORDED: {why}");
     }
 }
 

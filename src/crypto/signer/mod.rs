@@ -31,6 +31,17 @@ pub enum SignerError {
          gcp-kms:projects/…/cryptoKeys/KEY/cryptoKeyVersions/N"
     )]
     Uri(String),
+    /// Readers would not believe what it signs.
+    #[error(
+        "the trust file does not believe signer {signer} for a run of role {role}: nobody would believe \
+         what this run writes; give the --trust file that names it, or another --signer"
+    )]
+    Untrusted {
+        /// The signer.
+        signer: String,
+        /// The role.
+        role: &'static str,
+    },
     /// The key service did not do it; its fault says whether asking again may help.
     #[error(transparent)]
     Service(#[from] ServiceError),

@@ -38,12 +38,22 @@ struct StoredSigner {
     id: String,
     algorithm: String,
     public: String,
+    /// The roles of runs that it may vouch for; all of them when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    roles: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Believed {
+    id: String,
+    public: [u8; PUBLIC_KEY_BYTES],
+    roles: Option<Vec<String>>,
 }
 
 /// The signers that a reader believes, and which cluster it expects under which name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
-    signers: Vec<(String, [u8; PUBLIC_KEY_BYTES])>,
+    signers: Vec<Believed>,
     clusters: BTreeMap<String, ClusterUuid>,
 }
 
@@ -51,7 +61,8 @@ impl Trust {
     /// Believes one signer.
     #[must_use]
     pub fn of(id: &str, public: [u8; PUBLIC_KEY_BYTES]) -> Self {
-        Self { signers: vec![(id.to_owned(), public)], clusters: BTreeMap::new() }
+        let signers = vec![Believed { id: id.to_owned(), public, roles: None }];
+        Self { signers, clusters: BTreeMap::new() }
     }
 
     /// The same, and under this name this cluster and no other: a signer vouches for all its
@@ -68,9 +79,25 @@ impl Trust {
         self.clusters.get(cluster.as_str()).copied()
     }
 
-    /// The ids of the signers that are believed.
+    /// The same, but believes them only when they vouch for runs of these roles. Whoever may sign can
+    /// call a run of their own a backup: who only reads is to be believed as a reader alone.
+    #[must_use]
+    pub fn limited_to(mut self, roles: &[String]) -> Self {
+        self.signers.iter_mut().for_each(|signer| signer.roles = Some(roles.to_vec()));
+        self
+    }
+
+    /// Whether the signer of this name may vouch for a run of this role.
+    #[must_use]
+    pub fn allows(&self, id: &str, role: &str) -> bool {
+        let of = |signer: &&Believed| signer.id == id;
+        let roles = self.signers.iter().filter(of).map(|signer| &signer.roles);
+        roles.into_iter().any(|roles| roles.as_ref().is_none_or(|r| r.iter().any(|r| r == role)))
+    }
+
+    /// The names of the signers.
     pub fn signers(&self) -> impl Iterator<Item = &str> {
-        self.signers.iter().map(|(id, _)| id.as_str())
+        self.signers.iter().map(|signer| signer.id.as_str())
     }
 
     /// Reads a trust file.
@@ -88,7 +115,13 @@ impl Trust {
         for signer in stored.signers {
             let key = STANDARD.decode(&signer.public).ok().and_then(|bytes| bytes.try_into().ok());
             match key {
-                Some(key) if signer.algorithm == "ed25519" => signers.push((signer.id, key)),
+                Some(public) if signer.algorithm == "ed25519" => {
+                    if signers.iter().any(|known: &Believed| known.id == signer.id) {
+                        // Which of the two limits would count?
+                        return Err(wrong(format!("it names signer {} twice", signer.id)));
+                    }
+                    signers.push(Believed { id: signer.id, public, roles: signer.roles });
+                }
                 _ => return Err(wrong(format!("signer {} has no Ed25519 public key", signer.id))),
             }
         }
@@ -123,10 +156,11 @@ impl Trust {
     }
 
     fn text(&self) -> Result<String, String> {
-        let signers = self.signers.iter().map(|(id, public)| StoredSigner {
-            id: id.clone(),
+        let signers = self.signers.iter().map(|signer| StoredSigner {
+            id: signer.id.clone(),
             algorithm: "ed25519".into(),
-            public: STANDARD.encode(public),
+            public: STANDARD.encode(signer.public),
+            roles: signer.roles.clone(),
         });
         let clusters = self.clusters.clone();
         let stored = Stored { backstay_trust: 1, signers: signers.collect(), clusters };
@@ -138,8 +172,9 @@ impl Trust {
     /// # Errors
     /// When none did.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<&str, CryptoError> {
-        let signer = self.signers.iter().find(|(_, key)| verify(key, message, signature).is_ok());
-        signer.map(|(id, _)| id.as_str()).ok_or(CryptoError::BadSignature)
+        let signer =
+            self.signers.iter().find(|one| verify(&one.public, message, signature).is_ok());
+        signer.map(|signer| signer.id.as_str()).ok_or(CryptoError::BadSignature)
     }
 }
 
@@ -177,6 +212,21 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap().replace(&uuid.to_string(), "07");
         fs::write(&path, text).unwrap();
         assert!(Trust::read(&path).unwrap_err().to_string().contains("07"));
+    }
+
+    #[test]
+    fn a_signer_can_be_believed_for_some_roles_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trust");
+        let reader = RunKey::generate().unwrap();
+        Trust::of("reader", reader.public_key())
+            .limited_to(&["read".into()])
+            .write_new(&path)
+            .unwrap();
+        let trust = Trust::read(&path).unwrap();
+        assert!(trust.allows("reader", "read") && !trust.allows("reader", "backup"));
+        assert!(!trust.allows("stranger", "read"));
+        assert!(Trust::of("all", reader.public_key()).allows("all", "backup"));
     }
 
     #[test]

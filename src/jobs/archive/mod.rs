@@ -5,6 +5,7 @@
 
 mod claim;
 mod follow;
+mod ledger;
 mod merged;
 mod outline;
 mod plan;
@@ -17,11 +18,12 @@ mod status;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use ledger::{Epoch, Ledger};
 use plan::{Refusal, Seen, Start, Why};
 pub use status::{Condition, Snapshot, Status};
 
 use super::{
-    JobError, Position,
+    ExitOf, JobError, Position,
     identity::{self, Need},
 };
 use crate::{
@@ -30,7 +32,7 @@ use crate::{
     model::{Connection, Flavor, HistoryId, Timestamp},
     mysql::{ConnectOptions, Server},
     pipeline::{
-        PipelineError, Progress, Repository, Run, RunRequest,
+        PipelineError, Progress, Repository, Run, RunRequest, audit,
         log::{LogState, LogWriter, refresh, tip},
     },
 };
@@ -68,6 +70,8 @@ pub struct Request {
     pub renew_after: Duration,
     /// Remove logs from the server that are durable and at least this old.
     pub purge_archived: Option<Duration>,
+    /// How a failure is recorded.
+    pub exit_of: ExitOf,
     /// Told to whoever asks.
     pub status: Arc<Status>,
     /// Where to be told to stop.
@@ -104,6 +108,8 @@ pub struct Archived {
     pub forks: u64,
     /// The head of the log: keep it, and give it as `--at-least` later.
     pub log_head: String,
+    /// The head of the audit chain, for the same.
+    pub audit_head: Option<String>,
 }
 
 /// Archives until told to stop, or until everything is shipped.
@@ -122,6 +128,7 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
     let mut again: Option<(EpochReason, Option<Server>)> = None;
     // The runs of this process: a claim may have been written unheard.
     let mut ours = HashSet::new();
+    let ledger = Ledger::new(&request);
     loop {
         let (reason, mut server) = match again.take() {
             Some((reason, Some(server))) => (reason, server),
@@ -194,9 +201,17 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
         };
         (takeover, new_history) = (false, false);
         tracing::info!(epoch = writer.epoch(), ?reason, server = %seen.server.name, "claimed the log");
-        match Box::pin(session::run(&request, writer, server, start, renewal)).await? {
+        let epoch = Epoch::claimed(&run, &writer, &seen.server.name, server.connection());
+        ledger.begun(&epoch, reason).await;
+        let session = session::run(&request, &ledger, &epoch, writer, server, start, renewal);
+        let ended = Box::pin(session).await;
+        ledger.over(&epoch, &ended).await;
+        match ended? {
+            session::Ended::Done { log, status: "stopped" } => {
+                return Err(session::stopped(&log));
+            }
             session::Ended::Done { log, status } => {
-                return Ok(archived(&request, &log, status));
+                return Ok(archived(&request, &log, status).await);
             }
             session::Ended::Again { log: state, reason, server, mut renewal } => {
                 log = state;
@@ -299,8 +314,15 @@ fn refused(refusal: &Refusal) -> JobError {
     JobError::target(refusal.sentence(), hint)
 }
 
-fn archived(request: &Request, log: &LogState, status: &'static str) -> Archived {
+async fn archived(request: &Request, log: &LogState, status: &'static str) -> Archived {
     let now = request.status.read();
+    let audit_head = match audit::head(&request.repository).await {
+        Ok(head) => Some(head.to_string()),
+        Err(error) => {
+            tracing::warn!(%error, "the end of the audit chain was not seen");
+            None
+        }
+    };
     Archived {
         version: 1,
         status,
@@ -315,6 +337,7 @@ fn archived(request: &Request, log: &LogState, status: &'static str) -> Archived
         gaps: now.gaps,
         forks: now.forks,
         log_head: log.head.to_string(),
+        audit_head,
     }
 }
 

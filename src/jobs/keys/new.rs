@@ -107,12 +107,15 @@ pub struct NewTrust {
     pub cluster_uuid: Option<ClusterUuid>,
 }
 
-/// Makes a trust file that believes a signer, and it alone; an existing one is never touched.
+/// Makes a trust file that believes a signer, and it alone, for runs of some roles or of all; an
+/// existing one is never touched.
 ///
 /// # Errors
 /// When the file exists, or the folder does not.
-pub fn trust(path: &Path, signer: &dyn Signer) -> Result<NewTrust, JobError> {
-    Trust::of(signer.id(), signer.public_key()).write_new(path).map_err(|e| {
+pub fn trust(path: &Path, signer: &dyn Signer, roles: &[String]) -> Result<NewTrust, JobError> {
+    let trust = Trust::of(signer.id(), signer.public_key());
+    let trust = if roles.is_empty() { trust } else { trust.limited_to(roles) };
+    trust.write_new(path).map_err(|e| {
         JobError::usage(e.to_string(), "choose a path where nothing is, in a folder that exists")
     })?;
     let signer = signer.id().to_owned();

@@ -26,6 +26,20 @@ pub struct VerifiedLock {
     pub findings: Vec<Problem>,
 }
 
+/// What of an audit record says how it is to be locked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Acted {
+    number: u64,
+    run: RunId,
+    at: Timestamp,
+}
+
+impl Acted {
+    pub(super) fn of(record: &AuditRecord) -> Self {
+        Self { number: record.number, run: record.run_id, at: record.at }
+    }
+}
+
 /// An object, and what protects it at the least.
 type Promise = (String, Protection);
 
@@ -33,7 +47,7 @@ type Promise = (String, Protection);
 pub(super) async fn promises(
     repository: &Repository,
     backups: &[(BackupId, Result<Found<Manifest>, PipelineError>)],
-    audit: &[AuditRecord],
+    acts: &[Acted],
 ) -> Result<Vec<Promise>, JobError> {
     let mut all = Vec::new();
     let mut add = |object: String, promise: Option<Protection>| {
@@ -52,9 +66,9 @@ pub(super) async fn promises(
             add(name, Some(promise));
         }
     }
-    for record in audit {
-        let promise = repository.promise(record.run_id, Class::Evidence, record.at).await?;
-        add(layout::audit(cluster, record.number), promise);
+    for act in acts {
+        let promise = repository.promise(act.run, Class::Evidence, act.at).await?;
+        add(layout::audit(cluster, act.number), promise);
     }
     for (dek, names) in repository.deks().await? {
         for record in repository.key_records(dek, &names).await?.generations {

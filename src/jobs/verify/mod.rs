@@ -7,19 +7,24 @@ mod log;
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    JobError,
-    choose::{COMMITTED, contradiction},
+    Committed, JobError, Recorded, Witness,
+    witness::{Ended, Intent},
 };
 use crate::{
     crypto::kms::Kms,
-    format::{AuditRecord, Manifest, layout},
+    format::{
+        AuditRecord, Manifest,
+        audit::{Details, VerifyDetails},
+        layout,
+    },
     model::BackupId,
     mysql::xbstream::{Dialect, Validator},
     pipeline::{
         Accept, ChainHead, Finding, Found, Intruder, Objects, OnBad, PipelineError, Progress,
-        Repository, StoredObject,
+        Repository, StoredObject, Vouched,
+        audit::{Chain, Settings, scan},
         budget::{Budget, FETCHES},
-        key, open_objects, verify_chain,
+        key, open_objects,
     },
 };
 pub use locks::VerifiedLock;
@@ -36,6 +41,8 @@ pub struct Request<'a> {
     pub kms: Option<&'a dyn Kms>,
     /// What the audit chain must contain.
     pub at_least: Option<ChainHead>,
+    /// Records it.
+    pub witness: &'a Witness,
     /// Where to count.
     pub progress: Arc<Progress>,
 }
@@ -63,10 +70,13 @@ pub struct Verified {
     /// somebody made up.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub intruders: Vec<Intruder>,
-    /// The head of the audit chain: keep it, and give it as `--at-least` later.
-    pub audit_head: String,
     /// Whether `--at-least` was given and held; without it a roll-back cannot be seen.
     pub freshness_proven: bool,
+    /// The head of the audit chain that was verified; `audit_head` is behind what this job recorded.
+    pub verified_head: String,
+    /// Whether this was recorded.
+    #[serde(flatten)]
+    pub recorded: Recorded,
 }
 
 /// One backup that was looked at.
@@ -118,24 +128,85 @@ impl Accept for Framing {
     }
 }
 
-/// Verifies backups, the binlog log, all key records and the audit chain.
+/// Verifies backups, the binlog log, all key records and the audit chain, and says so there.
 ///
 /// # Errors
 /// When the store or the KMS fails. Damage is no error here: it is in the result.
-pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verified, JobError> {
+pub async fn run(
+    repository: &Arc<Repository>,
+    request: &Request<'_>,
+) -> Result<Verified, JobError> {
+    let details = || VerifyDetails {
+        mode: if request.quick { "quick" } else { "full" }.to_owned(),
+        ..VerifyDetails::default()
+    };
+    let intent = Intent {
+        job: "verify",
+        subject: request.id.as_ref().map_or_else(|| "all".into(), ToString::to_string),
+        details: Details::Verify(details()),
+        kms: request.kms,
+        settings: Settings::default(),
+        is_announced: true,
+    };
+    let begun = request.witness.begin(repository, intent).await?;
+    let outcome = verify(repository, request).await;
+    let recorded = begun.end(&outcome, |verified| verified.ended(details())).await;
+    outcome.map(|verified| Verified { recorded, ..verified })
+}
+
+impl Verified {
+    /// What there is to say of it.
+    fn ended(&self, details: VerifyDetails) -> Ended {
+        let log = self.log.as_ref();
+        let all = || {
+            let backups = self.backups.iter().flat_map(|backup| &backup.findings);
+            let log = log.iter().flat_map(|log| &log.findings);
+            backups.chain(log).chain(&self.findings)
+        };
+        let failed = all().next().map(|first| {
+            let count = all().count();
+            let what = format!("{count} findings, the first: {}: {}", first.object, first.why);
+            JobError::integrity(what, "run `backstay verify`")
+        });
+        let details = VerifyDetails {
+            status: Some(self.status.to_owned()),
+            backups: Some(self.backups.len() as u64),
+            findings: Some(all().count() as u64),
+            audit_head: Some(self.verified_head.clone()),
+            log_head: log.map(|log| log.head.clone()),
+            fresh: Some(self.freshness_proven),
+            ..details
+        };
+        Ended { record: None, details: Details::Verify(details), failed }
+    }
+}
+
+async fn verify(repository: &Repository, request: &Request<'_>) -> Result<Verified, JobError> {
     let (log, in_log) = log::check(repository, request).await?;
     // A head is of the one chain or of the other.
     let at_least = request.at_least.filter(|_| !in_log);
-    let (records, head, chain) = verify_chain(repository, at_least).await?;
-    let mut findings: Vec<Problem> = chain.into_iter().map(Into::into).collect();
+    let mut committed = Committed::default();
+    // Only what keeps versions can lock them.
+    let can_lock = repository.store().keeps_versions().await.map_err(PipelineError::from)?;
+    let mut acts = Vec::new();
+    let take = |found: &Found<AuditRecord>, _: &Vouched| -> Result<(), PipelineError> {
+        committed.take(&found.record);
+        if can_lock {
+            acts.push(locks::Acted::of(&found.record));
+        }
+        Ok(())
+    };
+    let chain = scan(repository, 0, at_least, take).await?;
+    let head = chain.head;
+    let mut findings = chain_problems(repository, chain);
     let mut listed = repository.backups().await?;
-    findings.extend(against_chain(repository, &records, &listed));
+    findings.extend(against_chain(repository, &committed, &listed));
     let lock = match &request.id {
         // The whole is looked at, or one backup.
         Some(_) => None,
         None => {
             let of_log = log.as_ref().map_or(0, |log| log.records);
-            lock(repository, request, &listed, &records, of_log).await?
+            lock(repository, request, &listed, &acts, of_log).await?
         }
     };
     if let Some(wanted) = &request.id {
@@ -202,7 +273,8 @@ pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verif
         lock,
         findings,
         intruders,
-        audit_head: head.to_string(),
+        verified_head: head.to_string(),
+        recorded: Recorded::default(),
     })
 }
 
@@ -211,10 +283,10 @@ async fn lock(
     repository: &Repository,
     request: &Request<'_>,
     listed: &[(BackupId, Result<Found<Manifest>, PipelineError>)],
-    records: &[AuditRecord],
+    acts: &[locks::Acted],
     of_log: u64,
 ) -> Result<Option<VerifiedLock>, JobError> {
-    let promises = locks::promises(repository, listed, records).await?;
+    let promises = locks::promises(repository, listed, acts).await?;
     if promises.is_empty() {
         return Ok(None);
     }
@@ -234,10 +306,21 @@ async fn lock(
     Ok(Some(VerifiedLock { status, promised, findings }))
 }
 
+/// What is wrong with a chain.
+pub(super) fn chain_problems(repository: &Repository, chain: Chain) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = chain.findings.into_iter().map(Into::into).collect();
+    if chain.more_findings > 0 {
+        let why = format!("{} more records are not as they should be", chain.more_findings);
+        let object = layout::audit_folder(repository.cluster());
+        problems.push(Problem { object, chunk: None, why });
+    }
+    problems
+}
+
 /// Holds the backups and the audit chain against each other.
 fn against_chain(
     repository: &Repository,
-    records: &[AuditRecord],
+    committed: &Committed,
     listed: &[(BackupId, Result<Found<Manifest>, PipelineError>)],
 ) -> Vec<Problem> {
     let mut findings = Vec::new();
@@ -245,17 +328,16 @@ fn against_chain(
         let object = layout::manifest(repository.cluster(), id);
         findings.push(Problem { object, chunk: None, why });
     };
-    let committed = || records.iter().filter(|record| record.action == COMMITTED);
-    for id in committed().filter_map(|record| record.subject.parse::<BackupId>().ok()) {
+    for id in committed.subjects().filter_map(|subject| subject.parse::<BackupId>().ok()) {
         if listed.iter().all(|(listed, _)| *listed != id) {
-            note(&id, contradiction(records, &id, None).unwrap_or_default());
+            note(&id, committed.contradicts(&id, None).unwrap_or_default());
         }
     }
     for (id, found) in listed {
         let Ok(found) = found else { continue };
-        if let Some(why) = contradiction(records, id, Some(found)) {
+        if let Some(why) = committed.contradicts(id, Some(found)) {
             note(id, why);
-        } else if committed().all(|record| record.subject != id.as_str()) {
+        } else if !committed.has(id) {
             // Whoever removes the newest records of the chain leaves this behind; so does a job
             // that was killed in the instant after its commit.
             note(

@@ -10,14 +10,12 @@ use super::{
 };
 use crate::{
     format::{CHECKPOINT_EVERY, LogEntry, LogRecord, SegmentSummary, layout},
-    pipeline::{ChainHead, PipelineError, Repository, repository::key},
+    pipeline::{ChainHead, PipelineError, Repository, repository::key, search},
     store::Versions,
 };
 
 /// Requests in flight.
 const PARALLEL: usize = 64;
-/// Places that are looked at in one round of the search for the last checkpoint.
-const PROBES: u64 = 16;
 
 /// The log, as far back as it goes.
 #[derive(Debug, Clone, Default)]
@@ -231,33 +229,13 @@ fn apply(
     })
 }
 
-/// The number of the last checkpoint. Numbers have no holes, so it is searched for in rounds of a
-/// few requests at once, and nothing has to list millions of records.
+/// The number of the last checkpoint. Numbers have no holes, so nothing has to list millions of
+/// records.
 async fn last_checkpoint(repository: &Repository) -> Result<Option<u64>, PipelineError> {
     let Some(first) = first_checkpoint(repository).await? else { return Ok(None) };
-    let first = first / CHECKPOINT_EVERY;
-    // Known to be there, known to be missing: in checkpoints.
-    let (mut there, mut missing): (u64, Option<u64>) = (first, None);
-    loop {
-        let probes: Vec<u64> = match missing {
-            None => (0..PROBES).map(|n| there + (1 << n)).collect(),
-            Some(missing) if there + 1 == missing => return Ok(Some(there * CHECKPOINT_EVERY)),
-            Some(missing) => {
-                let step = (missing - there).div_ceil(PROBES + 1).max(1);
-                (1..=PROBES).map(|n| there + n * step).filter(|n| *n < missing).collect()
-            }
-        };
-        let looks = stream::iter(probes.iter().map(|n| exists(repository, n * CHECKPOINT_EVERY)));
-        let found: Vec<bool> = looks.buffered(PARALLEL).try_collect().await?;
-        for (probe, found) in probes.into_iter().zip(found) {
-            if found {
-                there = probe;
-            } else {
-                missing = Some(probe);
-                break;
-            }
-        }
-    }
+    let is_there = |n: u64| exists(repository, n.saturating_mul(CHECKPOINT_EVERY));
+    let last = search::last(first / CHECKPOINT_EVERY, is_there).await?;
+    Ok(Some(last * CHECKPOINT_EVERY))
 }
 
 /// The oldest checkpoint that is still there: records before it may have been forgotten.

@@ -3,18 +3,17 @@
 use super::{Target, Wanted};
 use crate::{
     format::Manifest,
-    jobs::{JobError, choose, contradiction},
+    jobs::{Committed, JobError, choose},
     model::{BackupId, Timestamp},
     pipeline::{
-        Repository,
+        Found, Repository,
         log::{Base, Coverage, Line, Lines},
-        verify_chain,
     },
 };
 
 /// A base, and the way behind it.
 pub(in crate::jobs::restore) struct Chosen<'a> {
-    pub(in crate::jobs::restore) manifest: Manifest,
+    pub(in crate::jobs::restore) found: Found<Manifest>,
     pub(in crate::jobs::restore) coverage: Coverage<'a>,
     /// Newer ones that are damaged.
     pub(in crate::jobs::restore) passed_over: Vec<BackupId>,
@@ -40,14 +39,14 @@ pub(in crate::jobs::restore) async fn find<'a>(
     }
     // Without a log an older backup is an older point, and is never taken for the newest in silence.
     if id.is_some() || *target == Target::Backup || lines.is_empty() {
-        let manifest = choose(repository, *id).await?.record;
-        let coverage = lines.along(&Base::from(&manifest), *line);
-        return match unfit(&manifest, &coverage, wanted, lines) {
-            None => Ok(Chosen { manifest, coverage, passed_over: Vec::new() }),
+        let found = choose(repository, *id).await?;
+        let coverage = lines.along(&Base::from(&found.record), *line);
+        return match unfit(&found.record, &coverage, wanted, lines) {
+            None => Ok(Chosen { found, coverage, passed_over: Vec::new() }),
             Some(unfit) => Err(refused(target, &[unfit])),
         };
     }
-    let (records, ..) = verify_chain(repository, None).await?;
+    let committed = Committed::read(repository).await?;
     let mut unfits = Vec::new();
     let mut passed_over = Vec::new();
     for (id, found) in repository.backups().await? {
@@ -55,9 +54,9 @@ pub(in crate::jobs::restore) async fn find<'a>(
             passed_over.push(id);
             continue;
         }
-        let manifest = match &found {
-            Ok(found) => match contradiction(&records, &id, Some(found)) {
-                None => found.record.clone(),
+        let found = match found {
+            Ok(found) => match committed.contradicts(&id, Some(&found)) {
+                None => found,
                 Some(why) => {
                     passed_over.push(id.clone());
                     tracing::warn!(backup_id = %id, why, "a damaged backup is passed over");
@@ -70,9 +69,9 @@ pub(in crate::jobs::restore) async fn find<'a>(
                 continue;
             }
         };
-        let coverage = lines.along(&Base::from(&manifest), *line);
-        match unfit(&manifest, &coverage, wanted, lines) {
-            None => return Ok(Chosen { manifest, coverage, passed_over }),
+        let coverage = lines.along(&Base::from(&found.record), *line);
+        match unfit(&found.record, &coverage, wanted, lines) {
+            None => return Ok(Chosen { found, coverage, passed_over }),
             Some(unfit) => unfits.push(unfit),
         }
     }
