@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{future::BoxFuture, stream::BoxStream};
+use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream::BoxStream};
 
 use super::{BucketLock, Keep, Kept, Key, StoreError, StoreErrorKind, Version, Versions};
 use crate::model::{
@@ -114,14 +114,22 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Everything that is there under this name, hidden by a deletion or not. In a store that
     /// keeps no versions that is one at most.
-    async fn versions(&self, key: &Key) -> Result<Versions, StoreError>;
+    async fn versions(&self, key: &Key) -> Result<Versions, StoreError> {
+        match self.head(key).await {
+            Ok(info) => Ok(info.into()),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(Versions::none(key.clone())),
+            Err(error) => Err(error),
+        }
+    }
 
     /// As [`Store::list`], with every name that has versions or was deleted.
     fn list_versions(
         &self,
         prefix: &str,
         after: Option<&Key>,
-    ) -> BoxStream<'_, Result<Versions, StoreError>>;
+    ) -> BoxStream<'_, Result<Versions, StoreError>> {
+        self.list(prefix, after).map_ok(Versions::from).boxed()
+    }
 
     /// As [`Store::get`], of this version.
     async fn get_version(
@@ -129,7 +137,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         key: &Key,
         version: &Version,
         limit: u64,
-    ) -> Result<Bytes, StoreError>;
+    ) -> Result<Bytes, StoreError> {
+        let _ = version;
+        self.get(key, limit).await
+    }
 
     /// As [`Store::get_range`], of this version.
     async fn get_version_range(
@@ -137,7 +148,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         key: &Key,
         version: &Version,
         range: Range<u64>,
-    ) -> Result<Bytes, StoreError>;
+    ) -> Result<Bytes, StoreError> {
+        let _ = version;
+        self.get_range(key, range).await
+    }
 
     /// Object Lock, as the bucket has it; nothing where there is none.
     async fn bucket_lock(&self) -> Result<Option<BucketLock>, StoreError> {

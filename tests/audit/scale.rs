@@ -18,7 +18,7 @@ use backstay::{
     jobs::{Witness, audit::verify},
     model::{ClusterName, ClusterUuid, DekId, RunId, Sha256Digest, Timestamp},
     pipeline::Repository,
-    store::{Key, ObjectInfo, Store, StoreError, StoreErrorKind, Upload},
+    store::{Keep, Key, ObjectInfo, Store, StoreError, StoreErrorKind, Upload},
 };
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -120,6 +120,7 @@ impl Endless {
             dek_id: role.seals().then(|| DekId::from_bytes([2; 16])),
             started_at: at(),
             identity: RunIdentity::default(),
+            lock: None,
             tool_version: "test".into(),
         };
         signed(&record, "signer", &self.signer)
@@ -170,11 +171,16 @@ impl Store for Endless {
         stream::iter((1..=self.count).map(move |number| Ok(info(number)))).boxed()
     }
 
-    async fn create(&self, _: &Key, _: Bytes) -> Result<(), StoreError> {
+    async fn create_kept(&self, _: &Key, _: Bytes, _: &Keep) -> Result<(), StoreError> {
         Err(unused())
     }
 
-    async fn upload(&self, _: &Key, _: usize) -> Result<Box<dyn Upload>, StoreError> {
+    async fn upload_kept(
+        &self,
+        _: &Key,
+        _: usize,
+        _: &Keep,
+    ) -> Result<Box<dyn Upload>, StoreError> {
         Err(unused())
     }
 

@@ -26,7 +26,7 @@ use backstay::{
         Author, ChainHead, Introduction, PipelineError, Repository, Run, RunRequest,
         audit::{Act, append, scan},
     },
-    store::{self, Key, ObjectInfo, Store, StoreError, StoreOptions, Upload},
+    store::{self, Keep, Key, ObjectInfo, Store, StoreError, StoreOptions, Upload},
 };
 use bytes::Bytes;
 use futures::{StreamExt as _, stream::BoxStream};
@@ -167,12 +167,17 @@ impl Store for Counting {
         self.inner.url()
     }
 
-    async fn create(&self, key: &Key, body: Bytes) -> Result<(), StoreError> {
-        self.count().create(key, body).await
+    async fn create_kept(&self, key: &Key, body: Bytes, keep: &Keep) -> Result<(), StoreError> {
+        self.count().create_kept(key, body, keep).await
     }
 
-    async fn upload(&self, key: &Key, part_size: usize) -> Result<Box<dyn Upload>, StoreError> {
-        self.count().upload(key, part_size).await
+    async fn upload_kept(
+        &self,
+        key: &Key,
+        part_size: usize,
+        keep: &Keep,
+    ) -> Result<Box<dyn Upload>, StoreError> {
+        self.count().upload_kept(key, part_size, keep).await
     }
 
     async fn get(&self, key: &Key, limit: u64) -> Result<Bytes, StoreError> {
