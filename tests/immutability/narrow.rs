@@ -138,6 +138,16 @@ async fn a_repository_works_with_no_right_to_delete_or_decrypt() {
     let args = stage::backup(&all.home, &all.server.socket, "by-the-reader");
     stage::run_as(&all.home, &all.reader, &strs(&args)).expect(5).says("AccessDenied");
 
+    // One who may record what it does does so, and writes nothing else.
+    let recording = stage::role("recording-reader.json", bucket).await;
+    let args = ["verify", "--quick", "--audit", "required"];
+    let verified = stage::run_as(&all.home, &recording, &args).expect(0).json();
+    assert_ne!(verified["audit_head"], verified["verified_head"], "{verified}");
+    let put = recording.client().put_object().bucket(bucket).key("p/c/backups/three/manifest.json");
+    assert!(put.send().await.is_err(), "a reader writes a manifest");
+    let refused = stage::run_as(&all.home, &all.reader, &args);
+    refused.expect(3).says("audit");
+
     let shown = run(&["show", "two"]).expect(0).json();
     assert_eq!(shown["manifest"]["lock"]["mode"], "compliance", "{shown}");
     let doctor = stage::write_as(

@@ -31,7 +31,8 @@ impl Tokens {
         let address = transit.address();
         let signer = Some("vault:transit/signer");
         let home = home("vault:transit/kek", signer, &[("VAULT_ADDR", &address)]);
-        for (name, policy) in [("writer", WRITER), ("reader", READER), ("root", &[][..])] {
+        for (name, policy) in [("writer", &WRITER[..]), ("reader", &READER[..]), ("root", &[][..])]
+        {
             std::fs::write(home.path(name), name).unwrap();
             transit.grant(name, policy);
         }

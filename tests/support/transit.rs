@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, LazyLock, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -96,12 +96,31 @@ pub(crate) struct Transit {
     scheme: &'static str,
 }
 
-pub(crate) const WRITER: &[(&str, &[&str])] = &[
-    ("transit/encrypt/kek", &["update"]),
-    ("transit/sign/signer", &["update"]),
-    ("transit/keys/signer", &["read"]),
-];
-pub(crate) const READER: &[(&str, &[&str])] = &[("transit/decrypt/kek", &["update"])];
+/// A policy of docs/policies/kms, for the key `kek` and the signer `signer`.
+fn policy(page: &str) -> Vec<(&'static str, &'static [&'static str])> {
+    let rules = page.lines().filter_map(|line| line.strip_prefix("path \""));
+    let read = rules.map(|rule| {
+        let (path, rights) = rule.split_once('"').unwrap();
+        let path = path.replace("KEY", "kek").replace("SIGNER", "signer");
+        let rights: Vec<&'static str> = rights
+            .split('"')
+            .skip(1)
+            .step_by(2)
+            .map(|right| &*String::leak(right.to_owned()))
+            .collect();
+        (&*String::leak(path), &*Vec::leak(rights))
+    });
+    read.collect()
+}
+
+type Policy = Vec<(&'static str, &'static [&'static str])>;
+
+/// Who may wrap and sign.
+pub(crate) static WRITER: LazyLock<Policy> =
+    LazyLock::new(|| policy(include_str!("../../docs/policies/kms/vault-writer.hcl")));
+/// Who may unwrap.
+pub(crate) static READER: LazyLock<Policy> =
+    LazyLock::new(|| policy(include_str!("../../docs/policies/kms/vault-reader.hcl")));
 
 impl Transit {
     /// With a KEK `kek`, an Ed25519 key `signer`, and the token `root`.
