@@ -257,7 +257,7 @@ async fn every_change_is_refused_by_name() {
     scene.not_restored("two", "vol-00000");
     copy("c/backups/evil/manifest.json", "c/backups/two/manifest.json");
     scene.refused("c/backups/two/manifest.json", "no trusted signer");
-    scene.not_restored("two", "c/backups/two/manifest.json");
+    scene.not_restored("two", "no trusted signer");
 }
 
 /// What the intruder believes: themselves, and us.
