@@ -53,9 +53,9 @@ impl Global {
 
     async fn repository_by(&self, patience: StoreOptions) -> Result<Arc<Repository>, JobError> {
         let cluster = self.cluster.clone().ok_or_else(|| missing("--cluster", "NAME"))?;
-        let trust = self.trusted()?;
+        let (trust, policy) = (self.trusted()?, self.lock_policy()?);
         let repository = Repository::new(self.store_by(patience).await?, cluster, trust);
-        Ok(Arc::new(repository.locking(self.lock_policy()?)))
+        Ok(Arc::new(repository.locking(policy)))
     }
 
     /// The object store alone.

@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -50,9 +50,9 @@ impl Intruder {
     }
 }
 
-/// Intruders that were met while reading.
+/// Intruders that were met while reading, and beside them the versions that count.
 #[derive(Debug, Default)]
-pub(super) struct Met(Mutex<BTreeMap<String, Intruder>>);
+pub(super) struct Met(Mutex<BTreeMap<String, (Intruder, Option<Version>)>>);
 
 impl Met {
     /// Notes what is there beside the version that counts.
@@ -60,35 +60,46 @@ impl Met {
         let strange = |version: &&Version| *version != counts && !version.repeats(counts);
         let others = versions.versions.iter().filter(strange).count() as u64;
         if others + versions.markers > 0 {
-            self.add(versions, true, others);
+            self.add(versions, Some(counts), others);
         }
     }
 
     /// Notes a name under which nothing counts.
     pub(super) fn strange(&self, versions: &Versions) {
-        self.add(versions, false, versions.versions.len() as u64);
+        self.add(versions, None, versions.versions.len() as u64);
     }
 
-    fn add(&self, versions: &Versions, original: bool, others: u64) {
+    fn add(&self, versions: &Versions, counts: Option<&Version>, others: u64) {
         let object = versions.key.to_string();
         let met = Intruder {
             object: object.clone(),
-            original,
+            original: counts.is_some(),
             versions: others,
             deletions: versions.markers,
         };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.insert(object, met.clone()).as_ref() != Some(&met) {
+        let before = self.all_of().insert(object, (met.clone(), counts.cloned()));
+        if before.is_none_or(|(before, _)| before != met) {
             tracing::warn!(object = met.object, "{}", met.sentence());
         }
     }
 
+    /// Whether a name was looked at closely.
     pub(super) fn knows(&self, key: &Key) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key.as_str())
+        self.all_of().contains_key(key.as_str())
+    }
+
+    /// Which of these versions counts: as it was found when it was read, else the oldest.
+    pub(super) fn counts(&self, versions: &Versions) -> Option<Version> {
+        let known = self.all_of().get(versions.key.as_str()).and_then(|(_, counts)| counts.clone());
+        known.or_else(|| versions.versions.first().cloned())
     }
 
     pub(super) fn all(&self) -> Vec<Intruder> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.all_of().values().map(|(met, _)| met.clone()).collect()
+    }
+
+    fn all_of(&self) -> MutexGuard<'_, BTreeMap<String, (Intruder, Option<Version>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

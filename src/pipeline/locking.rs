@@ -202,10 +202,9 @@ impl Repository {
         if asked.protection == Protection::default() {
             return Ok(());
         }
-        let found = self.store().protection(&key(object)?).await?;
-        match found.falls_short_of(&asked.protection) {
+        match self.look_short(object, &asked.protection).await? {
             None => Ok(()),
-            Some(short) => Err(PipelineError::integrity(
+            Some(Finding { why: short, .. }) => Err(PipelineError::integrity(
                 object,
                 format!("the store has taken it, and not its lock: {short}"),
             )),
@@ -235,7 +234,7 @@ impl Repository {
         Ok((until > Timestamp::now() || lock.legal_hold).then_some(promise))
     }
 
-    /// In what the lock of the oldest of these versions falls short of a promise.
+    /// In what the lock of the version that counts falls short of a promise.
     ///
     /// # Errors
     /// When the store fails.
@@ -245,8 +244,8 @@ impl Repository {
         promise: &Protection,
     ) -> Result<Option<Finding>, PipelineError> {
         // What is missing altogether is told elsewhere.
-        let Some(oldest) = versions.versions.first() else { return Ok(None) };
-        let found = self.store().kept(&versions.key, oldest).await?.protection;
+        let Some(counts) = self.met().counts(versions) else { return Ok(None) };
+        let found = self.store().kept(&versions.key, &counts).await?.protection;
         let object = versions.key.to_string();
         Ok(found.falls_short_of(promise).map(|why| Finding { object, chunk: None, why }))
     }

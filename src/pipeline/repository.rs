@@ -226,6 +226,10 @@ impl Repository {
     pub async fn backups(
         &self,
     ) -> Result<Vec<(BackupId, Result<Found<Manifest>, PipelineError>)>, PipelineError> {
+        if self.trust.pinned(&self.cluster).is_some() {
+            // Another cluster's backups are not damaged: they are not meant at all.
+            self.uuid().await?;
+        }
         let ids = self.ids().await?;
         let read = stream::iter(ids.into_iter().map(|id| async move {
             match self.manifest(&id).await {

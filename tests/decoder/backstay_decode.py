@@ -95,11 +95,13 @@ def parse_json(raw):
 
 
 # ---- 3: records ----
+LOCK_MODE = among("governance", "compliance")
 POSITION = shaped(file=is_text, position=is_int)
 ENVELOPE = shaped(payloadType=is_text, payload=is_bytes, signatures=list_of(shaped(keyid=is_text, sig=is_bytes)))
 RECORDS = {
     "run": shaped(version=is_int, run_id=is_id, cluster_uuid=is_id, role=among("backup", "archive", "rewrap"), public_key=is_digest,
                   dek_id_opt=is_id, started_at=is_instant, identity=shaped(host_opt=is_text, user_opt=is_text),
+                  lock_opt=shaped(mode=LOCK_MODE, data_seconds=is_int, key_seconds=is_int, evidence_seconds=is_int, legal_hold_opt=is_bool),
                   tool_version=is_text),
     "cluster": shaped(version=is_int, cluster_uuid=is_id, run_id=is_id, created_at=is_instant),
     "key": shaped(version=is_int, cluster_uuid=is_id, dek_id=is_id, run_id=is_id, generation=is_int,
@@ -118,6 +120,7 @@ RECORDS = {
             options_opt=texts),
         proof=among("exit", "verdict", "framing"), files=is_int, bytes_read=is_int, payload_bytes=is_int,
         bytes_stored=is_int, tool_version=is_text,
+        lock_opt=shaped(mode=LOCK_MODE, until=is_instant, legal_hold_opt=is_bool),
         volumes=list_of(shaped(sequence=is_int, bytes=is_int, sha256=is_digest, chunks=is_int, plain_bytes=is_int))),
     "audit": shaped(version=is_int, cluster_uuid=is_id, number=is_int, previous=is_digest, run_id=is_id, at=is_instant,
                     action=among("backup-committed"), subject=is_name, record_sha256=is_digest),
@@ -139,10 +142,12 @@ class Repository:
         self.root, self.runs = pathlib.Path(folder) / cluster, {}
         document = parse_json(pathlib.Path(trust).read_bytes())
         shaped(backstay_trust=lambda v: is_int(v) and v == 1,
-               signers=list_of(shaped(id=is_text, algorithm=among("ed25519"), public=is_key)))(document)
+               signers=list_of(shaped(id=is_text, algorithm=among("ed25519"), public=is_key)),
+               clusters_opt=lambda v: isinstance(v, dict) and all(is_name(k) and is_id(x) for k, x in v.items()))(document)
         need(document["signers"], "the trust file names no signer")
         self.signers = [(s["id"], unbase64(s["public"])) for s in document["signers"]]
         self.uuid = self.believe("cluster", "cluster.json")["cluster_uuid"]
+        need(document.get("clusters", {}).get(cluster, self.uuid) == self.uuid, f"{cluster} is not the cluster that the trust file pins")
 
     def believe(self, kind, name, run_id=None, raw=None):
         """Read one record by the four steps of section 3; from `raw`, when its envelope was read already."""

@@ -35,6 +35,13 @@ check() {
   # A name that the schema does not know must be refused.
   ! helm template "${KUBE[@]}" backstay "$CHART" --set bakcup.schedule=x >/dev/null 2>&1 ||
     die 'the chart took a value that does not exist'
+  # A lock for no time must be, too; the writers are told of one that is whole, and no one else.
+  local lock=(--set repository.lock.mode=compliance) locked
+  ! helm template "${KUBE[@]}" backstay "$CHART" "${lock[@]}" >/dev/null 2>&1 ||
+    die 'the chart took a lock for no time'
+  lock+=(--set repository.lock.for=35d -f "$CHART/ci/jobs.yaml")
+  locked=$(helm template "${KUBE[@]}" backstay "$CHART" "${lock[@]}")
+  [ "$(grep -c 'BACKSTAY_LOCK$' <<<"$locked")" = 2 ] || die 'backup and archive were to be told of the lock'
 
   render_to "$work"
   local job

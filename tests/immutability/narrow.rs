@@ -65,6 +65,10 @@ impl Locked {
 async fn days_locked(client: &Client, bucket: &str) -> Vec<(String, f64)> {
     let mut all = Vec::new();
     for seen in locked::versions(client, bucket).await {
+        if seen.key.contains("/probe/") && !seen.key.contains("-p") {
+            // It proves that nothing is overwritten, and need not stay.
+            continue;
+        }
         let head = client.head_object().bucket(bucket).key(&seen.key).version_id(&seen.id);
         let head = head.send().await.unwrap();
         let mode = head.object_lock_mode().map(|mode| mode.as_str().to_owned());
@@ -148,6 +152,25 @@ async fn a_repository_works_with_no_right_to_delete_or_decrypt() {
     let doctor = doctor.expect(0);
     assert!(doctor.out.contains("locked by compliance for 30.0 days, evidence for 400.0 days"));
     assert!(doctor.out.contains("any point of the last 30.0 days"), "{}", doctor.out);
+
+    // With what the bucket's policy forbids, a short lock is refused, too.
+    let bucket_policy: Value =
+        serde_json::from_str(&crate::policies::policy("bucket.json", bucket)).unwrap();
+    let mut rule = bucket_policy["Statement"][1].clone();
+    assert_eq!(rule["Sid"], "NoShorterLock");
+    rule.as_object_mut().unwrap().remove("Principal");
+    let put = serde_json::json!({"Effect": "Allow", "Action": ["s3:PutObject", "s3:PutObjectRetention"],
+        "Resource": format!("arn:aws:s3:::{bucket}/*")});
+    let strict = serde_json::json!({"Version": "2012-10-17", "Statement": [put, rule]}).to_string();
+    let strict = Session::of(Minio::shared(), &strict).await.client();
+    let lock_for = |days: u64| {
+        let until = SystemTime::now() + Duration::from_hours(24 * days) + Duration::from_mins(1);
+        let put = strict.put_object().bucket(bucket).key(format!("p/c/probe/{days}"));
+        let put = put.object_lock_mode(aws_sdk_s3::types::ObjectLockMode::Governance);
+        put.object_lock_retain_until_date(until.into()).send()
+    };
+    assert!(lock_for(3).await.is_err(), "three days, where thirty are the least");
+    lock_for(31).await.unwrap();
 
     // The pruner removes what no lock holds, and lifts none.
     let pruner = stage::role("pruner.json", bucket).await.client();

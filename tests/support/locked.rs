@@ -53,7 +53,6 @@ pub(crate) async fn retain(client: &Client, bucket: &str, mode: &str, days: i32)
 pub(crate) struct Seen {
     pub(crate) key: String,
     pub(crate) id: String,
-    pub(crate) size: u64,
 }
 
 /// All versions in a bucket, the newest of each name first.
@@ -65,7 +64,6 @@ pub(crate) async fn versions(client: &Client, bucket: &str) -> Vec<Seen> {
         all.extend(page.versions().iter().map(|version| Seen {
             key: version.key().unwrap().to_owned(),
             id: version.version_id().unwrap().to_owned(),
-            size: u64::try_from(version.size().unwrap()).unwrap(),
         }));
         if page.is_truncated() != Some(true) {
             return all;

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use backstay::{
     crypto::{Dek, RunKey},
     format::{
-        AuditRecord, ClusterRecord, EngineRecord, Envelope, KeyRecord, Manifest, Payload, Role,
-        RunIdentity, RunRecord, SourceRecord, layout,
+        AuditRecord, ClusterRecord, EngineRecord, Envelope, KeyRecord, LockRecord, Manifest,
+        Payload, Role, RunIdentity, RunLock, RunRecord, SourceRecord, layout,
     },
     model::{
-        AttemptId, BackupId, ClusterName, DekId, EngineKind, ProofKind, RunId, Sha256Digest,
-        Timestamp, TransportSecurity, WrappedDek,
+        AttemptId, BackupId, ClusterName, DekId, EngineKind, LockMode, ProofKind, RunId,
+        Sha256Digest, Timestamp, TransportSecurity, WrappedDek,
     },
 };
 use sha2::{Digest as _, Sha256};
@@ -294,6 +294,7 @@ pub(crate) fn bad(base: &Stored, wrap: &WrappedDek) -> Vec<Bad> {
     ));
     cases.extend(usurpers(base, wrap));
     cases.extend(rewrapping(base, wrap));
+    cases.extend(locked(base));
     cases
 }
 
@@ -317,6 +318,46 @@ fn usurpers(base: &Stored, wrap: &WrappedDek) -> Vec<(String, &'static str, Stor
         ("good-rewrapped".into(), "generation 2 by another run", rewrapped),
         ("bad-key-usurped".into(), "generation 2 commits to another key", usurped),
         ("bad-key-not-its-run".into(), "generation 1 by another run", first),
+    ]
+}
+
+/// What a lock is told by.
+fn locked(base: &Stored) -> Vec<Bad> {
+    let (c, id, key) = (name(), header(0), run_key());
+    let signer = RunKey::from_seed(&SIGNER).unwrap();
+    let of_run = |edit: fn(&mut serde_json::Value)| {
+        let lock = RunLock {
+            mode: LockMode::Compliance,
+            data_seconds: 3_024_000,
+            key_seconds: 3_628_800,
+            evidence_seconds: 34_560_000,
+            legal_hold: false,
+        };
+        let record = RunRecord { lock: Some(lock), ..run_record(id.run, id.dek, &key) };
+        with(base, layout::run(&c, id.run), signed(&record, &signer, edit))
+    };
+    let of_manifest = |base: &Stored, edit: fn(&mut serde_json::Value)| {
+        let (mut manifest, _) = manifest();
+        let until = "2026-12-25T20:43:17Z".parse().unwrap();
+        manifest.lock = Some(LockRecord { mode: LockMode::Governance, until, legal_hold: true });
+        with(base, layout::manifest(&c, &backup()), signed(&manifest, &key, edit))
+    };
+    vec![
+        (
+            "good-locked".into(),
+            "a run and a manifest with locks",
+            of_manifest(&of_run(|_| ()), |_| ()),
+        ),
+        (
+            "bad-run-lock".into(),
+            "a lock for no told time",
+            of_run(|v| drop(v["lock"].as_object_mut().unwrap().remove("data_seconds"))),
+        ),
+        (
+            "bad-manifest-lock".into(),
+            "a lock of another mode",
+            of_manifest(base, |v| v["lock"]["mode"] = "forever".into()),
+        ),
     ]
 }
 

@@ -85,6 +85,32 @@ envFrom:
 - name: BACKSTAY_STORE_REGION
   value: {{ . | quote }}
 {{- end }}
+{{- if has .job (list "archive" "backup") }}
+{{- with .root.Values.repository.lock }}
+{{- if .mode }}
+- name: BACKSTAY_LOCK
+  value: {{ .mode }}
+- name: BACKSTAY_LOCK_FOR
+  value: {{ required "repository.lock.for: for how long what is restored is locked" .for | quote }}
+{{- with .auditFor }}
+- name: BACKSTAY_LOCK_AUDIT_FOR
+  value: {{ . | quote }}
+{{- end }}
+{{- if .legalHold }}
+- name: BACKSTAY_LOCK_HOLD
+  value: "true"
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .root.Values.repository.sse }}
+- name: BACKSTAY_STORE_SSE
+  value: {{ . | quote }}
+{{- end }}
+{{- with .root.Values.repository.storageClass }}
+- name: BACKSTAY_STORE_CLASS
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
 - name: BACKSTAY_KEK
   value: file:/run/keys/{{ ternary "kek.pub" "kek" (has .job (list "archive" "backup")) }}
 - name: BACKSTAY_FORMAT

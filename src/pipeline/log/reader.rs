@@ -81,7 +81,7 @@ async fn take(
 }
 
 /// The records behind a number, in order: their numbers, and what is stored under them.
-pub(super) async fn listed(
+async fn listed(
     repository: &Repository,
     after: u64,
 ) -> Result<Vec<(u64, Versions)>, PipelineError> {

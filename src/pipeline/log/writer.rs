@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
-    reader,
     state::{Applied, LogState},
     stored::{self, FoundRecord},
 };
@@ -24,12 +23,9 @@ pub struct LogWriter {
     epoch: u64,
     requests: u64,
     bytes: u64,
-    /// What was written since it was last made sure that nothing older was hidden there.
-    unconfirmed: Vec<(u64, Sha256Digest)>,
+    /// What was written last, until it is sure that nothing older was hidden there.
+    unconfirmed: Option<(u64, Sha256Digest)>,
 }
-
-/// So many records are written at most before that is made sure.
-const CONFIRM_EVERY: usize = 512;
 
 impl LogWriter {
     /// Claims the log behind what was read. From then on every other writer is fenced.
@@ -48,8 +44,7 @@ impl LogWriter {
         insist: bool,
     ) -> Result<Self, (PipelineError, LogState)> {
         let epoch = state.epoch() + 1;
-        let unconfirmed = Vec::new();
-        let mut writer = Self { run, state, epoch, requests: 0, bytes: 0, unconfirmed };
+        let mut writer = Self { run, state, epoch, requests: 0, bytes: 0, unconfirmed: None };
         loop {
             match writer.append(LogEntry::Epoch(claim.clone()), None).await {
                 Ok(number) => {
@@ -109,6 +104,8 @@ impl LogWriter {
         entry: LogEntry,
         body: Option<Bytes>,
     ) -> Result<u64, PipelineError> {
+        // After an error of the store nothing is written before that is sure.
+        self.confirm().await?;
         loop {
             let due = self.state.checkpoint_is_due();
             let checkpoint = due.then(|| self.state.checkpoint_entry()).flatten();
@@ -116,15 +113,8 @@ impl LogWriter {
                 Some(checkpoint) => (LogEntry::Checkpoint(checkpoint), None),
                 None => (entry.clone(), body.as_ref()),
             };
-            let decisive = match &now {
-                LogEntry::Epoch(_) | LogEntry::Segment(_) | LogEntry::Checkpoint(_) => true,
-                LogEntry::Heartbeat(beat) => beat.released,
-                _ => self.unconfirmed.len() >= CONFIRM_EVERY,
-            };
             let written = self.create(now, body).await?;
-            if decisive {
-                self.confirm().await?;
-            }
+            self.confirm().await?;
             if let (Some(number), false) = (written, due) {
                 return Ok(number);
             }
@@ -148,31 +138,28 @@ impl LogWriter {
 
     /// Makes sure that what was written is what counts. In a store that keeps versions a number
     /// whose record was deleted can be written again, and the older record counts all the same:
-    /// whoever hid it from us could so have two archivers believe that each owns the log.
+    /// whoever hid it from us could so have two archivers believe that each owns the log. What the
+    /// one that does not would write next would follow nothing.
     async fn confirm(&mut self) -> Result<(), PipelineError> {
-        let repository = &self.run.repository;
-        let Some((first, _)) = self.unconfirmed.first() else { return Ok(()) };
+        let (repository, Some((number, ours))) = (&self.run.repository, self.unconfirmed) else {
+            return Ok(());
+        };
         if repository.store().keeps_versions().await? {
-            for (number, versions) in reader::listed(repository, first - 1).await? {
-                let ours = self.unconfirmed.iter().find(|(written, _)| *written == number);
-                let Some((_, ours)) = ours.filter(|_| versions.versions.len() != 1) else {
-                    continue;
-                };
+            let object = layout::log(repository.cluster(), number);
+            let versions = repository.store().versions(&key(&object)?).await?;
+            if versions.versions.len() != 1 {
                 let found = stored::read_envelope(repository, number, versions).await?;
-                if found.sha256 != *ours {
+                if found.sha256 != ours {
                     let why = format!(
                         "a record of run {} counts here, which somebody had deleted when ours was \
                          written: start the archiver again",
                         found.record.run_id
                     );
-                    return Err(PipelineError::integrity(
-                        layout::log(repository.cluster(), number),
-                        why,
-                    ));
+                    return Err(PipelineError::integrity(object, why));
                 }
             }
         }
-        self.unconfirmed.clear();
+        self.unconfirmed = None;
         Ok(())
     }
 
@@ -265,10 +252,7 @@ impl LogWriter {
                     self.state = after;
                     self.requests += 1;
                     self.bytes += bytes;
-                    self.unconfirmed.push((number, sha256));
-                    if keep.over {
-                        self.confirm().await?;
-                    }
+                    self.unconfirmed = Some((number, sha256));
                     return Ok(Some(number));
                 }
                 Err(error) if error.kind == StoreErrorKind::AlreadyExists && !keep.over => {
