@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{doctor::DoctorArgs, find::FindArgs, keys::KeysCommand};
+use super::{doctor::DoctorArgs, find::FindArgs, keys::KeysCommand, serve::ServeArgs};
 use crate::{
     model::{BackupId, ClusterName, Gtid, GtidState, HistoryId, Timestamp},
     pipeline::{ChainHead, Level},
@@ -115,6 +115,8 @@ pub(super) enum Command {
     Verify(VerifyArgs),
     /// Check from here whether backups and restores would work, and say what to do
     Doctor(Box<DoctorArgs>),
+    /// Stream backups from beside the database over mutual TLS, to clients known by name; holds no key
+    Serve(Box<ServeArgs>),
     /// Make local keys and trust files, wrap every backup's key for another KEK, tell which KEK opens what
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -217,15 +219,18 @@ Examples:
                                                    a second key opens it, too: its private half lies in a safe
   backstay backup --id nightly-$JOB_UID …          again with the same id: already complete, or a new attempt
   xtrabackup --backup --stream=xbstream … | backstay backup --source stdin --engine xtrabackup
-  backstay backup --source https://db-0:8443 --source-ca ca.crt --source-cert tls.crt --source-key tls.key \\
-      --engine xtrabackup")]
+  backstay backup --source https://db-0:8443 --source-ca ca.crt --source-cert tls.crt --source-key tls.key
+                                                   from `backstay serve`, which needs no login from here
+  backstay backup --source https://db-0:8443/cluster/backup --engine xtrabackup …
+                                                   from a manager, whose stream has no verdict")]
 pub(super) struct BackupArgs {
     #[command(flatten)]
     pub(super) mysql: MysqlArgs,
     /// What makes the backup
     #[arg(long, env = "BACKSTAY_ENGINE", value_name = "ENGINE", default_value = "auto")]
     pub(super) engine: Engine,
-    /// Where the stream comes from: local (run the engine here), stdin, or https://HOST:PORT
+    /// Where the stream comes from: local (run the engine here), stdin, or https://HOST:PORT, which is
+    /// an agent (`backstay serve`) or a manager that answers GET /cluster/backup
     #[arg(long, env = "BACKSTAY_SOURCE", value_name = "SOURCE", default_value = "local")]
     pub(super) source: String,
     /// The backup's name; the same name again never makes a second backup [default: a time stamp]

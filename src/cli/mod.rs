@@ -3,6 +3,7 @@
 mod args;
 mod doctor;
 mod exit;
+mod exposition;
 mod find;
 mod keys;
 mod listen;
@@ -11,6 +12,7 @@ mod output;
 mod progress;
 mod providers;
 mod run;
+mod serve;
 mod termination;
 mod wire;
 

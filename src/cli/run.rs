@@ -13,7 +13,7 @@ use super::{
     exit::Exit,
     find, keys, listen,
     output::{self, Text},
-    progress, wire,
+    progress, serve, wire,
 };
 use crate::{
     jobs::{self, JobError, restore::Target},
@@ -106,6 +106,7 @@ async fn dispatch(
             output::success(format, &checks);
             Ok(code)
         }
+        Command::Serve(args) => Ok(success(format, &Box::pin(serve::run(*args, progress)).await?)),
         Command::Keys(command) => Box::pin(keys::run(global, command, progress)).await,
         Command::Completions { shell } => {
             generate(shell, &mut super::command(), "backstay", &mut std::io::stdout());
@@ -175,8 +176,7 @@ async fn backup(
         what: "a stream does not say which engine wrote it".into(),
         hint: "give --engine xtrabackup or --engine mariadb-backup".into(),
     };
-    let streamed =
-        || args.engine.kind().filter(|kind| *kind != EngineKind::Clone).ok_or_else(needs_engine);
+    let streamed = args.engine.kind().filter(|kind| *kind != EngineKind::Clone);
     let source = match args.source.as_str() {
         "local" => jobs::backup::Source::Local {
             connect: args.mysql.required()?,
@@ -184,9 +184,9 @@ async fn backup(
             datadir: args.datadir.clone(),
             scratch: args.scratch.clone(),
         },
-        "stdin" => jobs::backup::Source::Stdin { engine: streamed()? },
+        "stdin" => jobs::backup::Source::Stdin { engine: streamed.ok_or_else(needs_engine)? },
         url if url.starts_with("https://") => jobs::backup::Source::Https {
-            engine: streamed()?,
+            engine: args.engine.kind(),
             source: jobs::backup::HttpsSource {
                 url: url.to_owned(),
                 ca: args.source_ca.clone(),

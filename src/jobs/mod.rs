@@ -11,6 +11,7 @@ pub mod keys;
 pub mod list;
 pub mod restore;
 mod scratch;
+pub mod serve;
 pub mod show;
 mod temp_server;
 pub mod verify;

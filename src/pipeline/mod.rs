@@ -15,6 +15,7 @@ mod progress;
 mod repository;
 mod run;
 mod seal;
+pub mod verdict;
 
 pub use audit::{append as append_audit, verify_chain};
 pub use author::{Author, Introduction};

@@ -65,9 +65,20 @@ impl Authority {
 
     /// Signs for a host name or address, and writes the files as `NAME-ca.pem` and so on.
     pub(crate) fn sign(&self, folder: &Path, name: &str, host: &str) -> Identity {
+        self.sign_until(folder, name, host, 2030)
+    }
+
+    /// The same, of a certificate that is no longer valid.
+    pub(crate) fn sign_expired(&self, folder: &Path, name: &str, host: &str) -> Identity {
+        self.sign_until(folder, name, host, 2021)
+    }
+
+    fn sign_until(&self, folder: &Path, name: &str, host: &str, year: i32) -> Identity {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, host);
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let identity = Identity::at(folder, name);
         fs::write(&identity.ca, &self.pem).unwrap();
         fs::write(&identity.certificate, params.signed_by(&key, &self.issuer).unwrap().pem())

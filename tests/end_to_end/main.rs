@@ -17,6 +17,7 @@ mod mysql9;
 #[path = "../support/tools.rs"]
 mod tools;
 
+mod agent;
 mod authority;
 mod break_glass;
 mod chance;
@@ -35,6 +36,8 @@ mod preflight;
 mod proxy;
 mod reference;
 mod secrets;
+mod serve;
+mod serve_kills;
 mod served;
 mod small_disk;
 mod streams;

@@ -1,10 +1,10 @@
 //! `backup`: a stream, sealed and stored, and committed only with proof that it was whole.
 
 mod clone;
-mod facts;
+pub(super) mod facts;
 mod https;
 mod local;
-mod source;
+pub(super) mod source;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -58,8 +58,8 @@ pub enum Source {
     Https {
         /// Where, and how to trust it.
         source: HttpsSource,
-        /// What runs behind it.
-        engine: EngineKind,
+        /// What runs behind it, which our own agent says itself.
+        engine: Option<EngineKind>,
     },
 }
 
@@ -154,8 +154,9 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
     let prepared = source::prepare(&request.source, &request.progress).await?;
     let run = begin(&request, started_at).await?;
     let attempt = AttemptId::from_bytes(crypto::random().map_err(PipelineError::from)?);
-    tracing::info!(backup_id = %id, %attempt, engine = %prepared.engine(), "backup begins");
+    tracing::info!(backup_id = %id, %attempt, "backup begins");
     let stream = prepared.open(&request.progress).await?;
+    tracing::info!(backup_id = %id, engine = %stream.engine(), "the stream begins");
     let (sealed, end) = transfer(&request, &run, &id, attempt, stream).await?;
     let whole = sealed.inspector;
     facts::must_be_full(&whole)?;
