@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{doctor::DoctorArgs, find::FindArgs, keys::KeysCommand, serve::ServeArgs};
+use super::{
+    doctor::DoctorArgs, exporter::ExporterArgs, find::FindArgs, keys::KeysCommand, serve::ServeArgs,
+};
 use crate::{
     model::{BackupId, ClusterName, Gtid, GtidState, HistoryId, Timestamp},
     pipeline::{ChainHead, Level},
@@ -117,6 +119,8 @@ pub(super) enum Command {
     Doctor(Box<DoctorArgs>),
     /// Stream backups from beside the database over mutual TLS, to clients known by name; holds no key
     Serve(Box<ServeArgs>),
+    /// Tell Prometheus what the repository says of its clusters: age, window, gaps, keys; needs no key
+    Exporter(ExporterArgs),
     /// Make local keys and trust files, wrap every backup's key for another KEK, tell which KEK opens what
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -303,7 +307,7 @@ pub(super) struct ArchiveArgs {
     pub(super) also: AlsoArgs,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration = text.parse().map_err(|e: jiff::Error| e.to_string())?;
     Duration::try_from(parsed).map_err(|_| "a duration is not negative".to_owned())
 }

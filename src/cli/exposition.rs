@@ -109,6 +109,9 @@ mod tests {
         out.sample(&[("a", "q\"b\\s\nn"), ("b", "")], 1.5).sample(&[], 2.0);
         let text = out.finish();
         check(&text);
-        assert!(text.contains("backstay_x{a=\"q\\\"b\\\\s\\nn\",b=\"\"} 1.5\nbackstay_x 2\n"), "{text}");
+        assert!(
+            text.contains("backstay_x{a=\"q\\\"b\\\\s\\nn\",b=\"\"} 1.5\nbackstay_x 2\n"),
+            "{text}"
+        );
     }
 }

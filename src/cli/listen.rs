@@ -28,9 +28,12 @@ pub(super) async fn start(
         // The archiver's loop and this server share one thread: whoever is answered knows that it turns.
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(move || async move { ready(&ready_of.read()) }))
-        .route("/metrics", get(move || async move {
-            super::exposition::response(text(&metrics_of.read(), Timestamp::now()))
-        }));
+        .route(
+            "/metrics",
+            get(move || async move {
+                super::exposition::response(text(&metrics_of.read(), Timestamp::now()))
+            }),
+        );
     answer(address, "--listen", app).await
 }
 

@@ -3,6 +3,7 @@
 mod args;
 mod doctor;
 mod exit;
+mod exporter;
 mod exposition;
 mod find;
 mod keys;

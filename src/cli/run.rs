@@ -11,7 +11,7 @@ use super::{
     },
     doctor,
     exit::Exit,
-    find, keys, listen,
+    exporter, find, keys, listen,
     output::{self, Text},
     progress, serve, wire,
 };
@@ -107,6 +107,9 @@ async fn dispatch(
             Ok(code)
         }
         Command::Serve(args) => Ok(success(format, &Box::pin(serve::run(*args, progress)).await?)),
+        Command::Exporter(args) => {
+            Ok(success(format, &Box::pin(exporter::run(global, args, progress)).await?))
+        }
         Command::Keys(command) => Box::pin(keys::run(global, command, progress)).await,
         Command::Completions { shell } => {
             generate(shell, &mut super::command(), "backstay", &mut std::io::stdout());

@@ -14,7 +14,9 @@ use super::{
 use crate::{
     jobs::{
         JobError,
-        serve::{self, AllowedClient, Endpoint, Outcome, Refusal, Served, Snapshot, Status, TlsFiles},
+        serve::{
+            self, AllowedClient, Endpoint, Outcome, Refusal, Served, Snapshot, Status, TlsFiles,
+        },
     },
     model::ByteSize,
     pipeline::Progress,
@@ -122,18 +124,30 @@ pub(super) async fn run(args: ServeArgs, progress: &Arc<Progress>) -> Result<Ser
 
 fn text(now: &Snapshot) -> String {
     let mut out = Exposition::default();
-    out.family("backstay_serve_streams_total", Kind::Counter, "Backups that were asked for, and how they ended.");
+    out.family(
+        "backstay_serve_streams_total",
+        Kind::Counter,
+        "Backups that were asked for, and how they ended.",
+    );
     for endpoint in [Endpoint::Verdict, Endpoint::Manager] {
         for outcome in Outcome::ALL {
             let ended = now.streams.get(&(endpoint, outcome)).copied().unwrap_or_default();
             out.sample(&[("path", endpoint.path()), ("outcome", outcome.name())], count(ended));
         }
     }
-    out.family("backstay_serve_streams_running", Kind::Gauge, "Backups that are being streamed: 0 or 1.");
+    out.family(
+        "backstay_serve_streams_running",
+        Kind::Gauge,
+        "Backups that are being streamed: 0 or 1.",
+    );
     out.sample(&[], count(now.running));
     out.family("backstay_serve_sent_bytes_total", Kind::Counter, "Bytes of backups sent.");
     out.sample(&[], count(now.bytes));
-    out.family("backstay_serve_refused_total", Kind::Counter, "Clients that were sent away, and why.");
+    out.family(
+        "backstay_serve_refused_total",
+        Kind::Counter,
+        "Clients that were sent away, and why.",
+    );
     for refusal in Refusal::ALL {
         let sent_away = now.refused.get(&refusal).copied().unwrap_or_default();
         out.sample(&[("reason", refusal.name())], count(sent_away));
@@ -186,7 +200,8 @@ mod tests {
 
     #[test]
     fn what_prometheus_is_told_is_well_formed() {
-        let mut now = Snapshot { bytes: 7, last_complete_at: Some(Timestamp::now()), ..Snapshot::default() };
+        let mut now =
+            Snapshot { bytes: 7, last_complete_at: Some(Timestamp::now()), ..Snapshot::default() };
         now.streams.insert((Endpoint::Verdict, Outcome::Abandoned), 3);
         now.refused.insert(Refusal::Busy, 2);
         let text = text(&now);

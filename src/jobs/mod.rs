@@ -6,6 +6,7 @@ pub mod backup;
 mod choose;
 pub mod doctor;
 mod error;
+pub mod exporter;
 pub mod find;
 pub mod keys;
 pub mod list;

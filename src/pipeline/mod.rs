@@ -16,6 +16,7 @@ mod repository;
 mod run;
 mod seal;
 pub mod verdict;
+pub mod watch;
 
 pub use audit::{append as append_audit, verify_chain};
 pub use author::{Author, Introduction};

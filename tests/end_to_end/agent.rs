@@ -43,7 +43,15 @@ impl Agent {
         command.env("PATH", format!("{}:{path}", tools().join("mysql9/bin").display()));
         command.env("TMPDIR", dir.path().join("t")).stdin(Stdio::null());
         // Neither a repository nor a key.
-        command.args(["serve", "--format", "json", "--mysql-user", "root", "--allow-client", "client"]);
+        command.args([
+            "serve",
+            "--format",
+            "json",
+            "--mysql-user",
+            "root",
+            "--allow-client",
+            "client",
+        ]);
         command.arg("--mysql-socket").arg(socket);
         command.arg("--mysql-password-file").arg(dir.path().join("password"));
         command.arg("--tls-cert").arg(files.certificate).arg("--tls-key").arg(files.key);
@@ -123,9 +131,11 @@ pub(crate) fn source(home: &Home, port: u16, client: &str, id: &str) -> Vec<Stri
     let text = |path: &Path| path.display().to_string();
     let url = format!("https://127.0.0.1:{port}");
     let mut args = ["backup", "--id", id, "--source", &url].map(ToOwned::to_owned).to_vec();
-    for (flag, path) in
-        [("--source-ca", &files.ca), ("--source-cert", &files.certificate), ("--source-key", &files.key)]
-    {
+    for (flag, path) in [
+        ("--source-ca", &files.ca),
+        ("--source-cert", &files.certificate),
+        ("--source-key", &files.key),
+    ] {
         args.extend([flag.to_owned(), text(path)]);
     }
     args

@@ -23,6 +23,7 @@ mod break_glass;
 mod chance;
 mod children;
 mod clone_preflight;
+mod exporter;
 mod full_cycle;
 mod home;
 mod https;

@@ -94,7 +94,9 @@ async fn a_backup_from_the_agent_has_its_verdict_and_the_exact_set() {
         let datadir = room.home.restore(id, name);
         assert!(ledger::check(&Served::over(Flavor::Mariadb, &datadir).socket).await > 0);
     }
-    wait_until("it is counted", Duration::from_secs(10), || streams(&agent, VERDICT, "complete") == 1);
+    wait_until("it is counted", Duration::from_secs(10), || {
+        streams(&agent, VERDICT, "complete") == 1
+    });
     assert_eq!(streams(&agent, MANAGER, "complete"), 1);
     assert!(agent.metric("backstay_serve_sent_bytes_total") > 8e6);
     assert!(agent.metric("backstay_serve_certificate_expiry_timestamp_seconds") > 1.7e9);
@@ -148,7 +150,8 @@ async fn only_clients_that_are_listed_and_valid_are_let_in() {
     // With none.
     let ca = Identity::at(folder, "client").ca;
     let url = format!("https://127.0.0.1:{}{VERDICT}", agent.port);
-    let nobody = Command::new("curl").args(["-sS", "--noproxy", "*", "--cacert"]).arg(ca).arg(url).output();
+    let nobody =
+        Command::new("curl").args(["-sS", "--noproxy", "*", "--cacert"]).arg(ca).arg(url).output();
     let nobody = nobody.unwrap();
     assert!(!nobody.status.success() && nobody.stdout.is_empty(), "{nobody:?}");
     assert!(agent.metric("backstay_serve_refused_total{reason=\"not-allowed\"}") >= 3.0);
@@ -172,9 +175,13 @@ async fn one_backup_at_a_time_and_a_client_that_goes_away_ends_its_engine() {
         let mut first = first.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let engine = agent.engine("mariadb-backup").unwrap();
         // The second one is told to come again.
-        let second = curl(&room.home, "client", agent.port, path).arg("--include").output().unwrap();
+        let second =
+            curl(&room.home, "client", agent.port, path).arg("--include").output().unwrap();
         let said = String::from_utf8_lossy(&second.stdout).to_lowercase();
-        assert!(said.contains("503 service unavailable") && said.contains("retry-after: 30"), "{said}");
+        assert!(
+            said.contains("503 service unavailable") && said.contains("retry-after: 30"),
+            "{said}"
+        );
         let done = room.home.run(&strs(&source(&room.home, agent.port, "client", "busy")));
         assert_eq!(done.expect(4).says("another backup").json()["retry"], true);
         assert!(engine.is_alive());
@@ -250,7 +257,11 @@ async fn certificates_are_rotated_under_load_and_nothing_is_dropped() {
         fs::write(Identity::at(room.home.dir.path(), client).ca, &both).unwrap();
     }
     let loaded = || agent.metric("backstay_serve_certificate_loaded_timestamp_seconds");
-    for (from, to) in [(both.as_slice(), &files.ca), (&fs::read(&next.certificate).unwrap(), &files.certificate), (&fs::read(&next.key).unwrap(), &files.key)] {
+    for (from, to) in [
+        (both.as_slice(), &files.ca),
+        (&fs::read(&next.certificate).unwrap(), &files.certificate),
+        (&fs::read(&next.key).unwrap(), &files.key),
+    ] {
         fs::write(to, from).unwrap();
         let until = Instant::now() + Duration::from_secs(3);
         while Instant::now() < until {
@@ -279,8 +290,14 @@ async fn a_replica_is_seeded_from_the_agent() {
     fs::create_dir(&seed).unwrap();
     let stream = room.home.path("seed.xb");
     run(curl(&room.home, "client", agent.port, MANAGER).arg("--fail").arg("--output").arg(&stream));
-    run(Command::new("mbstream").arg("-x").arg("-C").arg(&seed).stdin(fs::File::open(&stream).unwrap()));
-    run(Command::new("mariadb-backup").arg("--prepare").arg(format!("--target-dir={}", seed.display())));
+    run(Command::new("mbstream")
+        .arg("-x")
+        .arg("-C")
+        .arg(&seed)
+        .stdin(fs::File::open(&stream).unwrap()));
+    run(Command::new("mariadb-backup")
+        .arg("--prepare")
+        .arg(format!("--target-dir={}", seed.display())));
     let info = fs::read_to_string(seed.join("xtrabackup_binlog_info")).unwrap();
     let position = info.trim().rsplit('\t').next().unwrap();
     let replica = Served::over(Flavor::Mariadb, &seed);
@@ -323,13 +340,20 @@ async fn what_cannot_begin_says_why() {
         assert!(said.contains(words), "{said}");
     };
     let files = Identity::at(room.home.dir.path(), "client");
-    let (cert, key, ca) = (files.certificate.to_str().unwrap(), files.key.to_str().unwrap(), files.ca.to_str().unwrap());
+    let (cert, key, ca) = (
+        files.certificate.to_str().unwrap(),
+        files.key.to_str().unwrap(),
+        files.ca.to_str().unwrap(),
+    );
     let tls = ["--tls-cert", cert, "--tls-key", key, "--client-ca", ca];
     refused(&tls, "--allow-client");
     let all = [&tls[..], &["--allow-client", "*.example"]].concat();
     refused(&all, "no name of a client");
     let login = ["--mysql-socket", "/nowhere", "--mysql-user", "u", "--allow-client", "client"];
-    refused(&[&["--tls-cert", cert, "--tls-key", ca, "--client-ca", ca], &login[..]].concat(), "private key");
+    refused(
+        &[&["--tls-cert", cert, "--tls-key", ca, "--client-ca", ca], &login[..]].concat(),
+        "private key",
+    );
     refused(&[&tls[..], &login, &["--rate-limit", "7"]].concat(), "--rate-limit");
 }
 
@@ -342,5 +366,7 @@ async fn a_signal_ends_a_job_that_waits_for_the_agent() {
     wait_until("the stream begins", Duration::from_secs(30), || is_running(&agent));
     job.signal(Signal::TERM);
     job.wait().expect(9);
-    wait_until("the engine ends", Duration::from_secs(20), || agent.engines("mariadb-backup").is_empty());
+    wait_until("the engine ends", Duration::from_secs(20), || {
+        agent.engines("mariadb-backup").is_empty()
+    });
 }

@@ -1,7 +1,12 @@
 //! The agent, the network between, and the engine are killed at random moments. Never is a backup
 //! listed that does not restore, and the next one succeeds.
 
-use std::{fs, path::Path, thread, time::{Duration, Instant}};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use backstay::model::Flavor;
 use rustix::process::Signal;

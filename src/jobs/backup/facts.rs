@@ -34,7 +34,10 @@ pub(super) fn must_be_full(stream: &WholeStream) -> Result<(), JobError> {
 
 /// The facts at the instant of the backup: the position that the engine recorded, and the
 /// exact set of transactions up to it.
-pub(in crate::jobs) async fn complete(end: &End, stream: &WholeStream) -> Result<ServerFacts, JobError> {
+pub(in crate::jobs) async fn complete(
+    end: &End,
+    stream: &WholeStream,
+) -> Result<ServerFacts, JobError> {
     let (facts, connect) = match &end.server {
         Facts::Asked(facts, connect) => (facts, connect),
         Facts::Told(told) => return believe(told, end.engine, stream),

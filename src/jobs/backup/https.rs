@@ -136,11 +136,7 @@ fn failed(what: String) -> JobError {
 }
 
 async fn get(client: &reqwest::Client, url: &reqwest::Url) -> Result<reqwest::Response, JobError> {
-    client
-        .get(url.clone())
-        .send()
-        .await
-        .map_err(|e| failed(format!("GET {url}: {}", chain(&e))))
+    client.get(url.clone()).send().await.map_err(|e| failed(format!("GET {url}: {}", chain(&e))))
 }
 
 /// The body, to be read by a plain thread.

@@ -27,7 +27,10 @@ pub(in crate::jobs) enum Prepared {
 }
 
 /// Checks everything that can be checked before anything is started or stored.
-pub(in crate::jobs) async fn prepare(source: &Source, progress: &Progress) -> Result<Prepared, JobError> {
+pub(in crate::jobs) async fn prepare(
+    source: &Source,
+    progress: &Progress,
+) -> Result<Prepared, JobError> {
     match source {
         Source::Local { connect, engine, datadir, scratch } => {
             local::prepare(connect, *engine, datadir.as_deref(), scratch.as_deref(), progress).await

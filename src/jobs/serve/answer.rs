@@ -33,7 +33,8 @@ impl Agent {
             verdict::PATH => Endpoint::Verdict,
             MANAGER_PATH => Endpoint::Manager,
             _ => {
-                let why = format!("there are {} and {MANAGER_PATH}, and nothing else", verdict::PATH);
+                let why =
+                    format!("there are {} and {MANAGER_PATH}, and nothing else", verdict::PATH);
                 return refusal(StatusCode::NOT_FOUND, why);
             }
         };
@@ -44,7 +45,9 @@ impl Agent {
             self.request.status.refused(Refusal::Busy);
             let why = "another backup is being streamed: try again when it has ended";
             let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, why.into());
-            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static(AGAIN));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, header::HeaderValue::from_static(AGAIN));
             return response;
         };
         let source = Source::Local {

@@ -38,7 +38,8 @@ impl FromStr for AllowedClient {
             return Ok(Self::Uri(text.into()));
         }
         let label = |part: &str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            !part.is_empty()
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
         };
         if text.split('.').all(label) {
             return Ok(Self::Dns(text.to_ascii_lowercase()));

@@ -48,9 +48,8 @@ struct Contents {
 
 impl TlsFiles {
     fn read(&self) -> Result<Contents, String> {
-        let read = |path: &Path| {
-            std::fs::read(path).map_err(|e| format!("read {}: {e}", path.display()))
-        };
+        let read =
+            |path: &Path| std::fs::read(path).map_err(|e| format!("read {}: {e}", path.display()));
         Ok(Contents {
             certificate: read(&self.certificate)?,
             key: Zeroizing::new(read(&self.key)?),
@@ -106,7 +105,8 @@ impl Contents {
 
 impl Identity {
     pub(super) fn load(files: &TlsFiles, status: &Status) -> Result<Self, JobError> {
-        let usage = |why: String| JobError::usage(why, "check --tls-cert, --tls-key and --client-ca");
+        let usage =
+            |why: String| JobError::usage(why, "check --tls-cert, --tls-key and --client-ca");
         let contents = files.read().map_err(usage)?;
         let (config, expires) = files.config(&contents).map_err(usage)?;
         status.certificate_loaded(expires);
@@ -131,7 +131,10 @@ impl Identity {
                 Err(why) => {
                     unreadable = true;
                     status.certificate_refused();
-                    tracing::error!(why, "the certificates cannot be read: those from before are used on");
+                    tracing::error!(
+                        why,
+                        "the certificates cannot be read: those from before are used on"
+                    );
                 }
             }
         }
@@ -148,11 +151,17 @@ impl Identity {
             Ok((config, expires)) => {
                 *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
                 status.certificate_loaded(expires);
-                tracing::info!(expires = expires.map(tracing::field::display), "the certificates were read again");
+                tracing::info!(
+                    expires = expires.map(tracing::field::display),
+                    "the certificates were read again"
+                );
             }
             Err(why) => {
                 status.certificate_refused();
-                tracing::error!(why, "the new certificates are not right: those from before are used on");
+                tracing::error!(
+                    why,
+                    "the new certificates are not right: those from before are used on"
+                );
             }
         }
     }

@@ -203,7 +203,11 @@ impl Agent {
         };
         let service = service_fn(|request: HttpRequest<Incoming>| {
             let (agent, peer) = (Arc::clone(&self), peer.clone());
-            async move { Ok::<hyper::Response<Body>, std::convert::Infallible>(agent.answer(&request, peer).await) }
+            async move {
+                Ok::<hyper::Response<Body>, std::convert::Infallible>(
+                    agent.answer(&request, peer).await,
+                )
+            }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -77,8 +77,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::Busy, Self::NotAllowed, Self::Handshake, Self::Connections];
+    pub const ALL: [Self; 4] = [Self::Busy, Self::NotAllowed, Self::Handshake, Self::Connections];
 
     /// The word for it in metrics.
     #[must_use]

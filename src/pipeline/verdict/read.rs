@@ -115,7 +115,9 @@ impl<R: Read> VerdictReader<R> {
     fn end(&mut self, length: usize) -> io::Result<()> {
         match document::<Said>(&mut self.source, length, "verdict")? {
             Said::Failed { error, .. } => Err(failed(&error)),
-            Said::Complete { version, exit_status, engine_version, bytes, sha256, server, .. } => {
+            Said::Complete {
+                version, exit_status, engine_version, bytes, sha256, server, ..
+            } => {
                 check_version("verdict", version)?;
                 if exit_status != 0 {
                     return Err(broken(format!(
@@ -225,10 +227,7 @@ fn broken(why: impl std::fmt::Display) -> io::Error {
 
 /// The agent's words, which are not ours: no control characters, and not too many.
 fn failed(error: &str) -> io::Error {
-    let words: String = error
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(4000)
-        .collect();
+    let words: String =
+        error.chars().map(|c| if c.is_control() { ' ' } else { c }).take(4000).collect();
     io::Error::other(format!("the agent says that the backup failed: {words}"))
 }

@@ -124,7 +124,10 @@ fn what_was_received_must_be_what_was_sent() {
 #[test]
 fn a_failure_is_told_in_the_agents_words() {
     let said = Said::Failed { version: VERSION, error: "mariadb-backup failed:\nno space".into() };
-    fails(&stream(&[data(DATA), verdict(&said).unwrap()]), "failed: mariadb-backup failed: no space");
+    fails(
+        &stream(&[data(DATA), verdict(&said).unwrap()]),
+        "failed: mariadb-backup failed: no space",
+    );
     fails(&stream(&[complete(0, Sha256::digest(b"").into(), 1)]), "ended with status 1");
 }
 
@@ -132,7 +135,7 @@ fn a_failure_is_told_in_the_agents_words() {
 fn frames_out_of_place_are_refused() {
     let head = head(&the_head()).unwrap();
     fails(b"HTTP/1.1", "no stream of a backstay agent");
-    fails(&[magic(), data(DATA)].concat().concat(), "before its head");
+    fails(&[magic(), data(DATA)].concat(), "before its head");
     fails(&stream(&[head]), "a second head");
     fails(&stream(&[Bytes::from_static(b"Q\0\0\0\0")]), "unknown type (0x51)");
     fails(&stream(&[Bytes::from_static(b"D\0\0\0\0")]), "a frame of 0 bytes");

@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use crate::{
-    format::layout,
+    format::{KeyRecord, layout},
     jobs::{JobError, verify::Problem},
     model::{BackupId, DekId, Timestamp},
     pipeline::{PipelineError, Repository},
@@ -119,6 +119,16 @@ pub async fn run(repository: &Repository) -> Result<KeyStatus, JobError> {
         (true, true) => "ok",
     };
     Ok(status)
+}
+
+/// The same of key records that were read already, without what they seal.
+pub(in crate::jobs) fn of_records(
+    deks: impl Iterator<Item = Vec<KeyRecord>>,
+    now: Timestamp,
+) -> KeyStatus {
+    let facts: Vec<_> =
+        deks.map(|generations| DekFacts { generations, sealed: Usage::default() }).collect();
+    judge::judge(&facts, now)
 }
 
 /// Which backups each DEK seals.
