@@ -228,7 +228,7 @@ fn archive(gauge: Gauge<'_>) {
         |seen| instant(seen.archive.as_ref().and_then(|a| a.archived_until)),
     );
     gauge(
-        "archive_last_record_at_timestamp_seconds",
+        "archive_last_record_timestamp_seconds",
         "When the archiver last wrote to the log.",
         |seen| instant(seen.archive.as_ref().and_then(|a| a.last_record_at)),
     );

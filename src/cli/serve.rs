@@ -112,6 +112,7 @@ pub(super) async fn run(args: ServeArgs, progress: &Arc<Progress>) -> Result<Ser
         tls: TlsFiles { certificate: args.tls_cert, key: args.tls_key, client_ca: args.client_ca },
         allowed: args.allow_client,
         rate_limit: args.rate_limit,
+        stall: serve::STALL,
         status,
         progress: Arc::clone(progress),
     })

@@ -28,18 +28,24 @@ pub(crate) struct Agent {
 impl Agent {
     /// Serves the server at this socket to whoever this authority has signed as `client`.
     pub(crate) fn start(authority: &Authority, socket: &Path, more: &[&str]) -> Self {
-        let dir = short_dir();
-        authority.sign(dir.path(), "server", "127.0.0.1");
-        Self::over(dir, socket, more)
+        let path = std::env::var("PATH").unwrap();
+        Self::start_with(authority, socket, more, &path)
     }
 
-    fn over(dir: tempfile::TempDir, socket: &Path, more: &[&str]) -> Self {
+    /// The same, with its programs from these folders.
+    pub(crate) fn start_with(
+        authority: &Authority,
+        socket: &Path,
+        more: &[&str],
+        path: &str,
+    ) -> Self {
+        let dir = short_dir();
+        authority.sign(dir.path(), "server", "127.0.0.1");
         let files = Identity::at(dir.path(), "server");
         let (port, metrics) = (free_port(), free_port());
         fs::create_dir(dir.path().join("t")).unwrap();
         fs::write(dir.path().join("password"), PASSWORD).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_backstay"));
-        let path = std::env::var("PATH").unwrap();
         command.env("PATH", format!("{}:{path}", tools().join("mysql9/bin").display()));
         command.env("TMPDIR", dir.path().join("t")).stdin(Stdio::null());
         // Neither a repository nor a key.

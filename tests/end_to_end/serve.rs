@@ -4,10 +4,15 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use backstay::model::Flavor;
+use backstay::{
+    jobs::serve::{self, Endpoint, Outcome, Status, TlsFiles},
+    model::Flavor,
+    pipeline::Progress,
+};
 use mysql_async::prelude::Queryable as _;
 use rustix::process::Signal;
 
@@ -20,7 +25,7 @@ use crate::{
     mariadb::{MariaDb, PASSWORD, run},
     mysql9::Mysql9,
     served::Served,
-    tools::wait_until,
+    tools::{free_port, wait_until},
 };
 
 struct Room {
@@ -369,4 +374,86 @@ async fn a_signal_ends_a_job_that_waits_for_the_agent() {
     wait_until("the engine ends", Duration::from_secs(20), || {
         agent.engines("mariadb-backup").is_empty()
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_is_given_up() {
+    let server = mariadb(24).await;
+    let room = Room::new();
+    let folder = tempfile::tempdir().unwrap();
+    let files = room.authority.sign(folder.path(), "server", "127.0.0.1");
+    let port = free_port();
+    let (status, progress): (Arc<Status>, Arc<Progress>) = (Arc::default(), Arc::default());
+    let serving = tokio::spawn(serve::run(serve::Request {
+        connect: server.options(),
+        engine: None,
+        datadir: None,
+        scratch: None,
+        listen: ([127, 0, 0, 1], port).into(),
+        tls: TlsFiles { certificate: files.certificate, key: files.key, client_ca: files.ca },
+        allowed: vec!["client".parse().unwrap()],
+        rate_limit: None,
+        stall: Duration::from_secs(2),
+        status: Arc::clone(&status),
+        progress: Arc::clone(&progress),
+    }));
+    let up = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    wait_until("the agent listens", Duration::from_secs(20), up);
+    let mut client = curl(&room.home, "client", port, VERDICT);
+    // So slow that what lies between the two is soon full, and then not at all.
+    let mut client = client.args(["--limit-rate", "64k"]).stdout(Stdio::null()).spawn().unwrap();
+    wait_until("it sends", Duration::from_secs(30), || status.read().bytes > 0);
+    let pid = i32::try_from(client.id()).unwrap();
+    crate::children::signal(pid, Signal::STOP);
+    wait_until("it is given up", Duration::from_secs(40), || {
+        status.read().streams.get(&(Endpoint::Verdict, Outcome::Abandoned)) == Some(&1)
+    });
+    assert_eq!(status.read().running, 0);
+    crate::children::signal(pid, Signal::CONT);
+    assert!(!client.wait().unwrap().success(), "a clean end of a stream that was given up");
+    progress.stop();
+    assert_eq!(serving.await.unwrap().unwrap().incomplete, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_xtrabackup_writes_is_streamed() {
+    let server = Mysql9::start(&[]);
+    let room = Room::new();
+    // Percona's program is not to be had here: this one writes what it wrote once.
+    let bin = room.home.path("bin");
+    fs::create_dir(&bin).unwrap();
+    fs::write(bin.join("stream"), &*crate::streams::archive("full")).unwrap();
+    let version: Option<String> =
+        connect(&server.socket).await.query_first("SELECT VERSION()").await.unwrap();
+    let version = version.unwrap();
+    let program = |end: &str| {
+        let script = format!(
+            "#!/bin/sh\n\
+             if [ \"$1\" = --version ]; then\n\
+             echo 'xtrabackup version {version} based on MySQL server {version} Linux (x86_64)' >&2; exit 0\n\
+             fi\n\
+             cat {}\n{end}\n",
+            bin.join("stream").display()
+        );
+        let path = bin.join("xtrabackup");
+        fs::write(&path, script).unwrap();
+        run(Command::new("chmod").arg("755").arg(&path));
+    };
+    program("echo 'completed OK!' >&2");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let agent =
+        Agent::start_with(&room.authority, &server.socket, &["--engine", "xtrabackup"], &path);
+    let get = |path: &str| curl(&room.home, "client", agent.port, path).output().unwrap();
+    let got = get(MANAGER);
+    assert!(got.status.success() && got.stdout == fs::read(bin.join("stream")).unwrap());
+    // The position in it is of another server, which cannot say which transactions those are.
+    wait_until("the turn is free", Duration::from_secs(20), || !is_running(&agent));
+    let got = get(VERDICT);
+    assert!(String::from_utf8_lossy(&got.stdout).contains("\"status\":\"failed\""));
+    // Whole, and the engine's status is not 0, or it has not said that it completed.
+    for end in ["echo 'completed OK!' >&2; exit 1", "exit 0"] {
+        program(end);
+        wait_until("the turn is free", Duration::from_secs(20), || !is_running(&agent));
+        assert_eq!(get(MANAGER).status.code(), Some(18), "{end}");
+    }
 }

@@ -38,6 +38,8 @@ use crate::{
 pub const MANAGER_PATH: &str = "/cluster/backup";
 /// Connections at once; all but one of them are soon told to come again.
 const CONNECTIONS: usize = 16;
+/// A client that takes nothing for so long has abandoned the backup.
+pub const STALL: Duration = Duration::from_mins(5);
 /// How long a handshake may take, and then the head of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long streams may take to end once the agent is told to: an engine gets 10 s to obey.
@@ -64,6 +66,8 @@ pub struct Request {
     pub allowed: Vec<AllowedClient>,
     /// The most bytes a second.
     pub rate_limit: Option<ByteSize>,
+    /// How long a client may take nothing; [`STALL`] but in tests.
+    pub stall: Duration,
     /// Told to whoever asks.
     pub status: Arc<Status>,
     /// Where to be told to stop.

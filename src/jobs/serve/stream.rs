@@ -28,8 +28,6 @@ use crate::{
 
 /// Read from the engine at once, in bytes.
 const PIECE: usize = 256 << 10;
-/// A client that takes nothing for so long has abandoned the backup.
-const STALL: Duration = Duration::from_mins(5);
 /// How long an engine may go on writing after it was told to end.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often a stream with a verdict shows that it is alive.
@@ -44,7 +42,11 @@ enum Piece {
 
 /// To the client. Whoever cannot send stops the job: the client has abandoned it.
 #[derive(Clone)]
-struct Line(mpsc::Sender<Piece>, Arc<Progress>);
+struct Line {
+    pieces: mpsc::Sender<Piece>,
+    progress: Arc<Progress>,
+    stall: Duration,
+}
 
 /// What the engine's stream was.
 struct Passed {
@@ -63,7 +65,7 @@ pub(super) fn begin(
     turn: OwnedSemaphorePermit,
 ) -> Body {
     let (pieces, mut received) = mpsc::channel(4);
-    let line = Line(pieces, Arc::clone(&progress));
+    let line = Line { pieces, progress: Arc::clone(&progress), stall: agent.request.stall };
     agent.request.status.begun();
     let streams = agent.streams.clone();
     streams.spawn(async move {
@@ -111,7 +113,7 @@ async fn run(
         let (line, progress, told) = (line.clone(), Arc::clone(progress), Arc::clone(&told));
         AbortOnDropHandle::new(tokio::spawn(async move {
             tokio::select! {
-                () = line.0.closed() => {}
+                () = line.pieces.closed() => {}
                 () = told.stopped() => {}
             }
             progress.stop();
@@ -271,8 +273,8 @@ fn pass(
 
 impl Line {
     async fn send(&self, piece: Piece) -> Result<(), JobError> {
-        self.0.send_timeout(piece, STALL).await.map_err(|error| {
-            self.1.stop();
+        self.pieces.send_timeout(piece, self.stall).await.map_err(|error| {
+            self.progress.stop();
             let why = match error {
                 SendTimeoutError::Timeout(_) => "the client takes nothing more",
                 SendTimeoutError::Closed(_) => "the client is gone",
@@ -287,7 +289,7 @@ impl Line {
             loop {
                 tokio::time::sleep(BEAT).await;
                 // When there is no room, there is something else to read.
-                let _ = self.0.try_send(Piece::Bytes(verdict::keep_alive()));
+                let _ = self.pieces.try_send(Piece::Bytes(verdict::keep_alive()));
             }
         }))
     }
