@@ -3,7 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -12,6 +15,9 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::WebPkiClientVerifier,
 };
+
+/// How many there were.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A private CA and what it has signed, as files in a folder.
 pub(crate) struct Authority {
@@ -57,7 +63,10 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // OpenSSL takes a certificate that bears its issuer's name for a self-signed one.
-        params.distinguished_name.push(DnType::CommonName, "a private authority");
+        // And of two with one name it takes the first.
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("private authority {number}");
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
         Self { issuer: Issuer::new(params, key), pem }

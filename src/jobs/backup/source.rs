@@ -64,7 +64,10 @@ impl Prepared {
                 _scratch: None,
                 end: End::new(engine, "stdin"),
             }),
-            Self::Https(source, engine) => source.open(engine).await,
+            Self::Https(source, engine) => tokio::select! {
+                opened = source.open(engine) => opened,
+                () = progress.stopped() => Err(PipelineError::Stopped.into()),
+            },
         }
     }
 }
