@@ -61,7 +61,7 @@ pub(super) async fn run(
     }
     let state: Arc<State> = Arc::default();
     let request = exporter::Request {
-        store: global.open_store().await?,
+        store: global.impatient_store().await?,
         trust: global.trusted()?,
         clusters: if args.clusters.is_empty() {
             global.cluster.iter().cloned().collect()
@@ -152,7 +152,7 @@ fn text(state: &State) -> String {
         move |told: &Told| told.seen.as_ref().map_or_else(Vec::new, of)
     };
     let mut gauge = |name: &str, help: &str, of: fn(&Seen) -> Vec<Sample>| {
-        family(name, Kind::Gauge, help, &seen(of))
+        family(name, Kind::Gauge, help, &seen(of));
     };
     gauge("backups", "Backups by whether their manifest is believed.", |seen| {
         [("complete", seen.complete), ("damaged", seen.damaged)]

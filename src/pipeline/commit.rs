@@ -17,7 +17,7 @@ pub enum Ending {
     /// We reaped the engine. Only [`crate::process`] can make a `CleanExit`.
     Exit(CleanExit),
     /// Our agent did, and its verdict fits what was received. Only [`super::verdict`] can make one.
-    Verdict(Verdict),
+    Verdict(Box<Verdict>),
     /// Nobody said anything.
     Framing,
 }

@@ -108,9 +108,18 @@ impl Agent {
 
     /// The value of a metric; 0 when it is not told.
     pub(crate) fn metric(&self, sample: &str) -> f64 {
+        self.value(sample).map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// The same, of one that counts.
+    pub(crate) fn count(&self, sample: &str) -> u64 {
+        self.value(sample).map_or(0, |value| value.parse().unwrap())
+    }
+
+    fn value(&self, sample: &str) -> Option<String> {
         let text = self.told("/metrics");
-        let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
+        let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        value.map(ToOwned::to_owned)
     }
 
     /// Asks it to end.

@@ -88,7 +88,7 @@ async fn turns(flavor: Flavor, socket: &Path, more: &[&str], engine: &str) {
             agent = Agent::start(&authority, socket, more);
         } else {
             crate::tools::wait_until("the agent has tidied up", Duration::from_secs(30), || {
-                agent.metric("backstay_serve_streams_running") == 0.0
+                agent.count("backstay_serve_streams_running") == 0
             });
             assert_eq!(agent.left_behind(), Vec::<std::path::PathBuf>::new(), "after {victim:?}");
             assert!(agent.engines(engine).is_empty(), "after {victim:?}");

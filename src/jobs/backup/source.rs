@@ -151,7 +151,7 @@ impl Stream {
             })?;
             end.engine_version = given.engine_version().map(ToOwned::to_owned);
             end.server = Server::Told(Box::new(given.server().clone()));
-            end.ending = Ending::Verdict(given);
+            end.ending = Ending::Verdict(Box::new(given));
             return Ok(end);
         }
         if let Some((child, _)) = child {

@@ -223,7 +223,7 @@ fn head(prepared: &Prepared, peer: &Peer) -> Result<Head, JobError> {
     })
 }
 
-fn unwritten(why: String) -> JobError {
+fn unwritten(why: impl std::fmt::Display) -> JobError {
     JobError::source(format!("write down what is known of the server: {why}"), "report this")
 }
 
