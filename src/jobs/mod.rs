@@ -8,6 +8,7 @@ pub mod doctor;
 mod error;
 pub mod exporter;
 pub mod find;
+mod identity;
 pub mod keys;
 pub mod list;
 pub mod restore;

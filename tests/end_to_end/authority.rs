@@ -74,20 +74,29 @@ impl Authority {
 
     /// Signs for a host name or address, and writes the files as `NAME-ca.pem` and so on.
     pub(crate) fn sign(&self, folder: &Path, name: &str, host: &str) -> Identity {
-        self.sign_until(folder, name, host, 2030)
+        self.sign_for(folder, name, host, |_| {})
     }
 
     /// The same, of a certificate that is no longer valid.
     pub(crate) fn sign_expired(&self, folder: &Path, name: &str, host: &str) -> Identity {
-        self.sign_until(folder, name, host, 2021)
+        self.sign_for(folder, name, host, |params| {
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        })
     }
 
-    fn sign_until(&self, folder: &Path, name: &str, host: &str, year: i32) -> Identity {
+    /// The same, with something else in the certificate.
+    pub(crate) fn sign_for(
+        &self,
+        folder: &Path,
+        name: &str,
+        host: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        change(&mut params);
         params.distinguished_name.push(DnType::CommonName, host);
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let identity = Identity::at(folder, name);
         fs::write(&identity.ca, &self.pem).unwrap();
         fs::write(&identity.certificate, params.signed_by(&key, &self.issuer).unwrap().pem())

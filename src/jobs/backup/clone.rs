@@ -90,7 +90,7 @@ impl Prepared {
             engine: EngineKind::Clone,
             engine_version: Some(&self.facts.version.text),
             server: &self.facts,
-            transport: self.server.transport(),
+            connection: self.server.connection(),
         }
     }
 
@@ -102,7 +102,7 @@ impl Prepared {
             // Dropping the connection makes the server give up and remove the clone.
             () = progress.stopped() => return Err(PipelineError::Stopped.into()),
         }
-        let transport = self.server.transport();
+        let connection = self.server.connection().clone();
         if !folder.is_dir() {
             return Err(JobError::preflight(
                 format!("the server cloned into {}, and nothing is there", folder.display()),
@@ -123,7 +123,7 @@ impl Prepared {
         self.server.close().await;
         let end = End {
             engine_version: Some(version),
-            database_transport: transport,
+            database: Some(connection),
             stream_transport: TransportSecurity::Local,
             server: Facts::Asked(Box::new(self.facts), Box::new(self.connect)),
             ending: Ending::Exit(ended),

@@ -7,16 +7,23 @@
 
 use std::{io::Read, path::PathBuf, time::Duration};
 
-use futures::StreamExt;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
 use super::source::{End, Stream};
 use crate::{
     jobs::{JobError, serve::MANAGER_PATH},
-    model::{EngineKind, TransportSecurity},
+    model::{Connection, EngineKind, Peer},
     pipeline::{
         PipelineError,
         verdict::{self, VerdictReader},
+    },
+    transport::{
+        Check, Dialer, DialerOptions, HttpClient, Plaintext, Proxies, Roots, TlsOptions, Trouble,
+        chain,
     },
 };
 
@@ -36,16 +43,10 @@ pub struct HttpsSource {
     pub server_name: Option<String>,
 }
 
-fn read(path: &std::path::Path) -> Result<Vec<u8>, JobError> {
-    std::fs::read(path).map_err(|e| {
-        JobError::usage(format!("read {}: {e}", path.display()), "check the --source-… files")
-    })
-}
-
 impl HttpsSource {
-    fn client(&self) -> Result<(reqwest::Client, reqwest::Url), JobError> {
+    fn client(&self) -> Result<(HttpClient, url::Url), JobError> {
         let usage = |what: String| JobError::usage(what, "check --source and the --source-… files");
-        let mut url: reqwest::Url =
+        let url: url::Url =
             self.url.parse().map_err(|e| usage(format!("`{}` is not a URL: {e}", self.url)))?;
         if url.scheme() != "https" {
             return Err(usage(format!(
@@ -53,64 +54,48 @@ impl HttpsSource {
                 self.url
             )));
         }
-        let mut builder = reqwest::Client::builder()
-            .https_only(true)
-            .no_proxy()
-            .connect_timeout(Duration::from_secs(15))
-            .read_timeout(SILENCE)
-            .redirect(reqwest::redirect::Policy::none());
-        if let Some(path) = &self.ca {
-            let pem = read(path)?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| {
-                usage(format!("{} is no PEM bundle of certificates: {e}", path.display()))
-            })?;
-            builder = builder.tls_certs_only(certificates);
-        }
-        if let Some((certificate, key)) = &self.identity {
-            let mut pem = zeroize::Zeroizing::new(read(certificate)?);
-            pem.push(b'\n');
-            pem.extend_from_slice(&zeroize::Zeroizing::new(read(key)?));
-            let identity = reqwest::Identity::from_pem(&pem).map_err(|e| {
-                usage(format!("{} and its key are no identity: {e}", certificate.display()))
-            })?;
-            builder = builder.identity(identity);
-        }
-        if let (Some(name), Some(host)) = (&self.server_name, url.host_str().map(ToOwned::to_owned))
-        {
-            // The certificate is checked against the name, the connection goes to the URL's host.
-            let port = url.port_or_known_default().unwrap_or(443);
-            let addresses = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port))
-                .map_err(|e| JobError::source(format!("resolve {host}: {e}"), "check --source"))?;
-            builder = builder.resolve_to_addrs(name, &addresses.collect::<Vec<_>>());
-            url.set_host(Some(name))
-                .map_err(|e| usage(format!("`{name}` is not a server name: {e}")))?;
-        }
-        let client = builder.build().map_err(|e| usage(format!("set up TLS: {}", chain(&e))))?;
-        Ok((client, url))
+        let dialer = Dialer::new(&DialerOptions {
+            tls: TlsOptions {
+                roots: self.ca.clone().map_or(Roots::System, Roots::Only),
+                check: Check::Identity,
+                identity: self.identity.clone(),
+            },
+            server_name: self.server_name.clone(),
+            plaintext: Plaintext::Never,
+            proxies: Proxies::None,
+            patience: Duration::from_secs(15),
+        });
+        let dialer = dialer.map_err(|e| usage(e.to_string()))?;
+        Ok((HttpClient::new(dialer), url))
     }
 
     /// Asks for the stream. `engine` is what a manager runs; our own agent says it itself.
     pub(super) async fn open(&self, engine: Option<EngineKind>) -> Result<Stream, JobError> {
-        let (client, mut url) = self.client()?;
+        let (mut client, mut url) = self.client()?;
         let finds_out = url.path() == "/";
         if finds_out {
             url.set_path(verdict::PATH);
         }
-        let mut response = get(&client, &url).await?;
-        if finds_out && response.status() == reqwest::StatusCode::NOT_FOUND {
+        let mut answer = get(&client, &url).await?;
+        if finds_out && answer.status() == StatusCode::NOT_FOUND {
             tracing::info!("no agent of ours answers there: a manager's stream is asked for");
             url.set_path(MANAGER_PATH);
-            response = get(&client, &url).await?;
+            // Whoever answered so may close the connection.
+            client = self.client()?.0;
+            answer = get(&client, &url).await?;
         }
-        let status = response.status();
-        if status != reqwest::StatusCode::OK {
-            let said = response.text().await.unwrap_or_default();
+        let (head, body) = answer.into_parts();
+        if head.status != StatusCode::OK {
+            let said = Limited::new(body, 64 << 10).collect().await;
+            let said = said.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            let said = String::from_utf8_lossy(&said);
             let said: String = said.trim().chars().filter(|c| !c.is_control()).take(1000).collect();
-            return Err(failed(format!("GET {url}: {status}: {said}")));
+            return Err(failed(format!("GET {url}: {}: {said}", head.status), ASKING));
         }
-        let kind = response.headers().get(reqwest::header::CONTENT_TYPE);
+        let connection = client.dialer().seen().connection(Peer::Source);
+        let kind = head.headers.get(http::header::CONTENT_TYPE);
         if kind.is_some_and(|kind| kind == verdict::MEDIA_TYPE) {
-            return with_verdict(receive(url, response), engine).await;
+            return with_verdict(receive(url, body), connection, engine).await;
         }
         let engine = engine.filter(|kind| *kind != EngineKind::Clone).ok_or_else(|| {
             JobError::usage(
@@ -118,10 +103,13 @@ impl HttpsSource {
                 "give --engine xtrabackup or --engine mariadb-backup",
             )
         })?;
-        let end =
-            End { stream_transport: TransportSecurity::TlsVerified, ..End::new(engine, "https") };
+        let end = End {
+            stream_transport: connection.security,
+            stream_connection: Some(connection),
+            ..End::new(engine, "https")
+        };
         Ok(Stream {
-            reader: Some(Box::new(receive(url, response))),
+            reader: Some(Box::new(receive(url, body))),
             child: None,
             verdict: None,
             _option_file: None,
@@ -131,35 +119,58 @@ impl HttpsSource {
     }
 }
 
-fn failed(what: String) -> JobError {
-    JobError::source(what, "is the agent running, and may this client use it?")
+/// What may be wrong when it is not told.
+const ASKING: &str = "is the agent running, and may this client use it?";
+
+fn failed(what: String, hint: &str) -> JobError {
+    JobError::source(what, hint)
 }
 
-async fn get(client: &reqwest::Client, url: &reqwest::Url) -> Result<reqwest::Response, JobError> {
-    client.get(url.clone()).send().await.map_err(|e| failed(format!("GET {url}: {}", chain(&e))))
+async fn get(client: &HttpClient, url: &url::Url) -> Result<Response<Incoming>, JobError> {
+    let request = Request::get(url.as_str())
+        .body(Bytes::new())
+        .map_err(|e| JobError::usage(format!("GET {url}: {e}"), "check --source"))?;
+    match tokio::time::timeout(SILENCE, client.send(request)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => {
+            let advice = Trouble::of(&error).map(|t| t.advice("--source-ca"));
+            let hint = advice.unwrap_or_else(|| ASKING.to_owned());
+            Err(failed(format!("GET {url}: {error}"), &hint))
+        }
+        Err(_) => Err(failed(format!("GET {url}: no answer within {SILENCE:?}"), ASKING)),
+    }
 }
 
 /// The body, to be read by a plain thread.
-fn receive(url: reqwest::Url, response: reqwest::Response) -> Received {
+fn receive(url: url::Url, mut body: Incoming) -> Received {
     let (pieces, received) = mpsc::channel(4);
-    let mut body = response.bytes_stream();
     tokio::spawn(async move {
-        while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|e| {
-                std::io::Error::other(format!("the stream from {url}: {}", chain(&e)))
-            });
+        loop {
+            let next = tokio::time::timeout(SILENCE, body.frame()).await;
+            let piece = match next {
+                Ok(None) => return,
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(piece) => Ok(piece),
+                    Err(_) => continue,
+                },
+                Ok(Some(Err(error))) => Err(chain(&error)),
+                Err(_) => Err(format!("nothing came within {SILENCE:?}")),
+            };
+            let piece =
+                piece.map_err(|why| std::io::Error::other(format!("the stream from {url}: {why}")));
             let failed = piece.is_err();
             if pieces.send(piece).await.is_err() || failed {
                 return;
             }
         }
     });
-    Received { pieces: received, rest: bytes::Bytes::new() }
+    Received { pieces: received, rest: Bytes::new() }
 }
 
 /// A stream of our own agent, up to its head.
 async fn with_verdict(
     received: Received,
+    connection: Connection,
     expected: Option<EngineKind>,
 ) -> Result<Stream, JobError> {
     let begun = tokio::task::spawn_blocking(move || VerdictReader::begin(received));
@@ -179,8 +190,9 @@ async fn with_verdict(
     );
     let end = End {
         engine_version: head.engine_version,
-        database_transport: head.database_transport,
-        stream_transport: TransportSecurity::TlsVerified,
+        database: Some(head.database),
+        stream_transport: connection.security,
+        stream_connection: Some(connection),
         ..End::new(head.engine, "https")
     };
     Ok(Stream {
@@ -193,21 +205,10 @@ async fn with_verdict(
     })
 }
 
-/// An error with its causes: reqwest's own message hides the interesting one.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 /// A body. It ends when the task that receives it does.
 struct Received {
-    pieces: mpsc::Receiver<std::io::Result<bytes::Bytes>>,
-    rest: bytes::Bytes,
+    pieces: mpsc::Receiver<std::io::Result<Bytes>>,
+    rest: Bytes,
 }
 
 impl Read for Received {

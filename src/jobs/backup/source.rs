@@ -5,7 +5,7 @@ use std::{io::Read, time::Duration};
 use super::{Source, clone, https, local};
 use crate::{
     jobs::{JobError, scratch::Scratch},
-    model::{EngineKind, ServerFacts, TransportSecurity},
+    model::{Connection, EngineKind, ServerFacts, TransportSecurity},
     mysql::{ConnectOptions, OptionFile, engines},
     pipeline::{Ending, PipelineError, Progress, verdict::Pending},
     process::{Child, Killer},
@@ -77,7 +77,7 @@ pub(in crate::jobs) struct Beforehand<'a> {
     pub(in crate::jobs) engine: EngineKind,
     pub(in crate::jobs) engine_version: Option<&'a str>,
     pub(in crate::jobs) server: &'a ServerFacts,
-    pub(in crate::jobs) transport: TransportSecurity,
+    pub(in crate::jobs) connection: &'a Connection,
 }
 
 /// A stream that has begun.
@@ -106,8 +106,11 @@ pub(in crate::jobs) struct End {
     pub(in crate::jobs) engine: EngineKind,
     pub(in crate::jobs) engine_version: Option<String>,
     pub(super) source: &'static str,
-    pub(super) database_transport: TransportSecurity,
+    /// To the server; nothing when it was not asked.
+    pub(super) database: Option<Connection>,
     pub(super) stream_transport: TransportSecurity,
+    /// To an agent that streams.
+    pub(super) stream_connection: Option<Connection>,
     pub(super) server: Server,
     pub(in crate::jobs) ending: Ending,
 }
@@ -118,11 +121,19 @@ impl End {
             engine,
             engine_version: None,
             source,
-            database_transport: TransportSecurity::Unknown,
+            database: None,
             stream_transport: TransportSecurity::Unknown,
+            stream_connection: None,
             server: Server::Unknown,
             ending: Ending::Framing,
         }
+    }
+}
+
+impl End {
+    /// How the connection to the database was protected.
+    pub(super) fn database_transport(&self) -> TransportSecurity {
+        self.database.as_ref().map_or(TransportSecurity::Unknown, |to| to.security)
     }
 }
 

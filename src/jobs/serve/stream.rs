@@ -217,7 +217,7 @@ fn head(prepared: &Prepared, peer: &Peer) -> Result<Head, JobError> {
         engine: before.engine,
         engine_version: before.engine_version.map(ToOwned::to_owned),
         started_at: Timestamp::now(),
-        database_transport: before.transport,
+        database: before.connection.clone(),
         tls: Some(peer.tls.clone()),
         server: before.server.clone(),
     })

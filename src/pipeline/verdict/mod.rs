@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use read::{Pending, VerdictReader};
 pub use write::{data, head, keep_alive, magic, verdict};
 
-use crate::model::{EngineKind, ServerFacts, Sha256Digest, Timestamp, TlsFacts, TransportSecurity};
+use crate::model::{Connection, EngineKind, ServerFacts, Sha256Digest, Timestamp, TlsFacts};
 
 /// The path below which the agent streams.
 pub const PATH: &str = "/backstay/v1/backup";
@@ -85,8 +85,8 @@ pub struct Head {
     pub engine_version: Option<String>,
     /// When the agent began, by its clock.
     pub started_at: Timestamp,
-    /// How the agent's own connection to the server is protected.
-    pub database_transport: TransportSecurity,
+    /// The agent's own connection to the server.
+    pub database: Connection,
     /// What the agent and its client have agreed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFacts>,

@@ -1,6 +1,7 @@
 use std::io::{self, Read};
 
 use super::*;
+use crate::model::{Peer, TransportSecurity};
 
 /// A stream as docs/serve.md has it.
 const FROZEN: &[u8] = include_bytes!("../../../tests/vectors/streams/complete.stream");
@@ -26,7 +27,7 @@ fn the_head() -> Head {
         engine: EngineKind::MariadbBackup,
         engine_version: Some("10.11.14-MariaDB".into()),
         started_at: at("2026-11-27T07:00:00Z"),
-        database_transport: TransportSecurity::Local,
+        database: Connection::new(Peer::Database, TransportSecurity::Local),
         tls: Some(TlsFacts { version: "1.3".into(), cipher: "TLS13_AES_256_GCM_SHA384".into() }),
         server: facts(),
     }
