@@ -5,7 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    audit::AuditCommand, doctor::DoctorArgs, find::FindArgs, keys::KeysCommand, report::ReportArgs,
+    audit::AuditCommand, doctor::DoctorArgs, exporter::ExporterArgs, find::FindArgs,
+    keys::KeysCommand, report::ReportArgs, serve::ServeArgs,
 };
 use crate::{
     model::{BackupId, ClusterName, Gtid, GtidState, HistoryId, Timestamp},
@@ -179,6 +180,10 @@ pub(super) enum Command {
     Verify(VerifyArgs),
     /// Check from here whether backups and restores would work, and say what to do
     Doctor(Box<DoctorArgs>),
+    /// Stream backups from beside the database over mutual TLS, to clients known by name; holds no key
+    Serve(Box<ServeArgs>),
+    /// Tell Prometheus what the repository says of its clusters: age, window, gaps, keys; needs no key
+    Exporter(ExporterArgs),
     /// Make local keys and trust files, wrap every backup's key for another KEK, tell which KEK opens what
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -308,15 +313,18 @@ Examples:
                                                    a second key opens it, too: its private half lies in a safe
   backstay backup --id nightly-$JOB_UID …          again with the same id: already complete, or a new attempt
   xtrabackup --backup --stream=xbstream … | backstay backup --source stdin --engine xtrabackup
-  backstay backup --source https://db-0:8443 --source-ca ca.crt --source-cert tls.crt --source-key tls.key \\
-      --engine xtrabackup")]
+  backstay backup --source https://db-0:8443 --source-ca ca.crt --source-cert tls.crt --source-key tls.key
+                                                   from `backstay serve`, which needs no login from here
+  backstay backup --source https://db-0:8443/cluster/backup --engine xtrabackup …
+                                                   from a manager, whose stream has no verdict")]
 pub(super) struct BackupArgs {
     #[command(flatten)]
     pub(super) mysql: MysqlArgs,
     /// What makes the backup
     #[arg(long, env = "BACKSTAY_ENGINE", value_name = "ENGINE", default_value = "auto")]
     pub(super) engine: Engine,
-    /// Where the stream comes from: local (run the engine here), stdin, or https://HOST:PORT
+    /// Where the stream comes from: local (run the engine here), stdin, or https://HOST:PORT, which is
+    /// an agent (`backstay serve`) or a manager that answers GET /cluster/backup
     #[arg(long, env = "BACKSTAY_SOURCE", value_name = "SOURCE", default_value = "local")]
     pub(super) source: String,
     /// The backup's name; the same name again never makes a second backup [default: a time stamp]
@@ -401,7 +409,7 @@ fn long_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration = text.parse().map_err(|e: jiff::Error| e.to_string())?;
     Duration::try_from(parsed).map_err(|_| "a duration is not negative".to_owned())
 }

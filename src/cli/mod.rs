@@ -4,6 +4,8 @@ mod args;
 mod audit;
 mod doctor;
 mod exit;
+mod exporter;
+mod exposition;
 mod find;
 mod keys;
 mod listen;
@@ -13,6 +15,7 @@ mod progress;
 mod providers;
 mod report;
 mod run;
+mod serve;
 mod termination;
 mod wire;
 

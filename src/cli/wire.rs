@@ -48,14 +48,12 @@ impl Global {
 
     /// The same, for a job that waits for an absent store by itself: it wants to know soon.
     pub(super) async fn impatient_repository(&self) -> Result<Arc<Repository>, JobError> {
-        let seconds = Duration::from_secs;
-        self.repository_by(StoreOptions {
-            retry_for: seconds(15),
-            connect_timeout: seconds(5),
-            stall_timeout: seconds(10),
-            ..StoreOptions::default()
-        })
-        .await
+        self.repository_by(impatience()).await
+    }
+
+    /// The object store alone, for such a job.
+    pub(super) async fn impatient_store(&self) -> Result<Arc<dyn Store>, JobError> {
+        self.store_by(impatience()).await
     }
 
     async fn repository_by(&self, patience: StoreOptions) -> Result<Arc<Repository>, JobError> {
@@ -340,6 +338,16 @@ impl MysqlArgs {
     /// How to reach the server.
     pub(super) fn required(&self) -> Result<ConnectOptions, JobError> {
         self.options()?.ok_or_else(|| missing("--mysql-socket", "PATH (or --mysql-host HOST)"))
+    }
+}
+
+fn impatience() -> StoreOptions {
+    let seconds = Duration::from_secs;
+    StoreOptions {
+        retry_for: seconds(15),
+        connect_timeout: seconds(5),
+        stall_timeout: seconds(10),
+        ..StoreOptions::default()
     }
 }
 
