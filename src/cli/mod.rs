@@ -9,6 +9,7 @@ mod exposition;
 mod find;
 mod keys;
 mod listen;
+mod lock;
 mod log;
 mod output;
 mod progress;

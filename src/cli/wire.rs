@@ -10,10 +10,9 @@ use clap::ValueEnum as _;
 use secrecy::SecretString;
 
 use super::{
-    args::{
-        AlsoArgs, Global, Lock, LockArgs, MysqlArgs, StoreArgs, TlsMode, WitnessArgs, WitnessMode,
-    },
+    args::{AlsoArgs, Global, MysqlArgs, StoreArgs, TlsMode, WitnessArgs, WitnessMode},
     exit,
+    lock::{Lock, LockArgs},
     providers::{self, Named},
 };
 use crate::{

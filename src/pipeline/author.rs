@@ -119,8 +119,8 @@ impl Author {
         let (payload, signed) = Envelope::prepare(&record).map_err(bad)?;
         let signature = by.signer.sign(&signed).await?;
         if !self.repository.believes(&signed, &signature, by.signer.id(), role) {
-            let signer = by.signer.id().to_owned();
-            return Err(SignerError::Untrusted { signer, role: role.name() }.into());
+            let (id, role) = (by.signer.id().to_owned(), role.name());
+            return Err(SignerError::Untrusted { signer: id, role }.into());
         }
         let stored =
             Envelope::seal::<RunRecord>(&payload, by.signer.id(), &signature).map_err(bad)?;

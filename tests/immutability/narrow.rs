@@ -116,7 +116,7 @@ async fn a_repository_works_with_no_right_to_delete_or_decrypt() {
         );
         let hidden = writer.delete_object().bucket(bucket).key(&seen.key).send().await;
         assert!(hidden.is_err(), "{part}: the writer deletes");
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         assert!(locked::relock(&writer, bucket, seen, "COMPLIANCE", minute).await.is_some());
         // Nor may root, whose rights have no end.
         assert!(locked::remove(&client, bucket, seen, true).await.is_some(), "{part}");

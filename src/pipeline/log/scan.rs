@@ -50,10 +50,7 @@ pub async fn scan(
     });
     let mut read = std::pin::pin!(read.try_buffered(PARALLEL));
     while let Some((number, found)) = read.try_next().await? {
-        let found = match found.transpose() {
-            Some(found) => found,
-            None => continue,
-        };
+        let Some(found) = found.transpose() else { continue };
         let expected = state.head.number + 1;
         let bad = |number: u64, why: String| Finding {
             object: layout::log(repository.cluster(), number),
