@@ -137,7 +137,7 @@ async fn a_repository_works_with_no_right_to_delete_or_decrypt() {
     let verified = run(&["verify"]).expect(0).json();
     assert_eq!((&verified["status"], &verified["lock"]["status"]), (&"ok".into(), &"ok".into()));
     let promised = verified["lock"]["promised"].as_u64().unwrap();
-    assert!(promised as usize > days.len() / 2, "{promised} of {}", days.len());
+    assert!(usize::try_from(promised).unwrap() > days.len() / 2, "{promised} of {}", days.len());
     all.comes_back("new").await;
     let args = stage::backup(&all.home, &all.server.socket, "by-the-reader");
     stage::run_as(&all.home, &all.reader, &strs(&args)).expect(5).says("AccessDenied");
