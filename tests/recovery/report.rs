@@ -57,9 +57,10 @@ impl Stage {
 
 /// A run of more than a year ago has used the KEK that is still in use.
 async fn used_long_ago(home: &Home) {
-    let store = open(&format!("file://{}", home.path("repo").display()), &StoreOptions::default());
+    let url = format!("file://{}", home.path("repo").display());
+    let store = open(&url, &StoreOptions::default()).await.unwrap();
     let trust = Trust::read(&home.path("kek.trust")).unwrap();
-    let repository = Repository::new(store.await.unwrap(), "c".parse().unwrap(), trust);
+    let repository = Repository::new(store, "c".parse().unwrap(), trust);
     let days_ago = Timestamp::now().as_microseconds() - 400 * 86_400_000_000;
     let request = RunRequest {
         kms: &FileKms::open(&home.path("kek.pub")).unwrap(),
