@@ -140,6 +140,7 @@ fn edited(path: &Path, from: &str, to: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "it is a list of attacks on one scene")]
 async fn every_change_is_refused_by_name() {
     let scene = Scene::new().await;
     let copy = |from: &str, to: &str| {
