@@ -75,7 +75,11 @@ impl Endless {
         Self { count, signer: RunKey::from_seed(&[0x51; 32]).unwrap(), made }
     }
 
-    fn record(&self, number: u64) -> Bytes {
+    /// Nothing for what it cannot give any more, or does not have.
+    fn record(&self, number: u64) -> Option<Bytes> {
+        if number > self.count {
+            return None;
+        }
         let mut made = self.made.lock().unwrap();
         while made.next <= number {
             let n = made.next;
@@ -106,7 +110,8 @@ impl Endless {
             }
         }
         let (first, _) = made.lately[0];
-        made.lately[usize::try_from(number - first).unwrap()].1.clone()
+        let place = usize::try_from(number.checked_sub(first)?).unwrap();
+        Some(made.lately[place].1.clone())
     }
 
     fn run(&self, number: u64, id: RunId, role: Role) -> Bytes {
@@ -141,7 +146,7 @@ impl Endless {
             return Some(self.run(act * 2, id, role));
         }
         let number = below.strip_prefix("audit/")?.parse().ok()?;
-        Some(self.record(number))
+        self.record(number)
     }
 }
 
