@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_s3::Client;
+use aws_sdk_s3::{
+    Client,
+    types::{ObjectLockRetention, ObjectLockRetentionMode},
+};
 use serde_json::Value;
 
 use crate::{
@@ -175,11 +178,13 @@ async fn a_repository_works_with_no_right_to_delete_or_decrypt() {
         "Resource": format!("arn:aws:s3:::{bucket}/*")});
     let strict = serde_json::json!({"Version": "2012-10-17", "Statement": [put, rule]}).to_string();
     let strict = Session::of(Minio::shared(), &strict).await.client();
+    let place = "p/c/probe/lock";
+    strict.put_object().bucket(bucket).key(place).send().await.unwrap();
     let lock_for = |days: u64| {
         let until = SystemTime::now() + Duration::from_hours(24 * days) + Duration::from_mins(1);
-        let put = strict.put_object().bucket(bucket).key(format!("p/c/probe/{days}"));
-        let put = put.object_lock_mode(aws_sdk_s3::types::ObjectLockMode::Governance);
-        put.object_lock_retain_until_date(until.into()).send()
+        let lock = ObjectLockRetention::builder().mode(ObjectLockRetentionMode::Governance);
+        let lock = lock.retain_until_date(until.into()).build();
+        strict.put_object_retention().bucket(bucket).key(place).retention(lock).send()
     };
     assert!(lock_for(3).await.is_err(), "three days, where thirty are the least");
     lock_for(31).await.unwrap();
