@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{doctor::DoctorArgs, find::FindArgs, keys::KeysCommand};
+use super::{doctor::DoctorArgs, drill::DrillArgs, find::FindArgs, keys::KeysCommand};
 use crate::{
     model::{BackupId, ClusterName, Gtid, GtidState, HistoryId, Timestamp},
     pipeline::{ChainHead, Level},
@@ -111,6 +111,8 @@ pub(super) enum Command {
     Window,
     /// Find the transactions that dropped, emptied or changed a table, and how to restore to just before
     Find(FindArgs),
+    /// Recover a point for real beside everything, look at what comes out, keep the evidence, clear away
+    Drill(Box<DrillArgs>),
     /// Check that everything stored is as it was written: every chunk, every hash, the audit chain
     Verify(VerifyArgs),
     /// Check from here whether backups and restores would work, and say what to do
@@ -298,9 +300,11 @@ pub(super) struct ArchiveArgs {
     pub(super) also: AlsoArgs,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: jiff::SignedDuration = text.parse().map_err(|e: jiff::Error| e.to_string())?;
-    Duration::try_from(parsed).map_err(|_| "a duration is not negative".to_owned())
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::Span = text.parse().map_err(|e: jiff::Error| e.to_string())?;
+    let parsed = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
+    Duration::try_from(parsed.map_err(|e| e.to_string())?)
+        .map_err(|_| "a duration is not negative".to_owned())
 }
 
 #[derive(Debug, Args)]

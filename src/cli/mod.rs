@@ -2,6 +2,7 @@
 
 mod args;
 mod doctor;
+mod drill;
 mod exit;
 mod find;
 mod keys;

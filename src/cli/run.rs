@@ -9,7 +9,7 @@ use super::{
     args::{
         ArchiveArgs, BackupArgs, Cli, Command, Engine, Format, Global, RestoreArgs, VerifyArgs,
     },
-    doctor,
+    doctor, drill,
     exit::Exit,
     find, keys, listen,
     output::{self, Text},
@@ -88,6 +88,7 @@ async fn dispatch(
             global.fresh(&repository).await?;
             Ok(success(format, &jobs::show::run(&repository, args.backup.as_ref()).await?))
         }
+        Command::Drill(args) => Box::pin(drill::run(global, *args, progress)).await,
         Command::Verify(args) => {
             let result =
                 with_progress("verify", progress, Box::pin(verify(global, args, progress))).await?;
@@ -287,7 +288,7 @@ async fn restore(
     };
     Ok(jobs::restore::Request {
         repository,
-        kms,
+        kms: kms.into(),
         datadir: args.datadir,
         backup: args.backup,
         target,
@@ -296,6 +297,7 @@ async fn restore(
         start: !args.no_start,
         server: args.server,
         owner: args.owner,
+        max_disk: None,
         progress: Arc::clone(progress),
     })
 }

@@ -1,7 +1,7 @@
 //! The names of objects below the repository's URL.
 
 use crate::model::{
-    AttemptId, BackupId, BinlogName, ClusterName, DekId, RunId, SegmentId, ServerName,
+    AttemptId, BackupId, BinlogName, ClusterName, DekId, DrillId, RunId, SegmentId, ServerName,
 };
 
 /// The record that makes a folder a cluster.
@@ -61,6 +61,18 @@ pub fn volume(
     sequence: u32,
 ) -> String {
     format!("{cluster}/backups/{backup}/{attempt}/vol-{sequence:05}")
+}
+
+/// The folder of all drills.
+#[must_use]
+pub fn drills(cluster: &ClusterName) -> String {
+    format!("{cluster}/drills/")
+}
+
+/// The record of a drill.
+#[must_use]
+pub fn drill(cluster: &ClusterName, drill: &DrillId) -> String {
+    format!("{cluster}/drills/{drill}.json")
 }
 
 /// The folder of the audit chain.

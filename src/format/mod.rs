@@ -3,6 +3,7 @@
 //! A reader refuses a version that is newer than its own, by name, before it looks at
 //! anything else. Nothing here does I/O or holds a key.
 
+mod drill;
 mod dsse;
 mod error;
 mod header;
@@ -12,6 +13,10 @@ mod log;
 mod manifest;
 mod record;
 
+pub use drill::{
+    AssertionOutcome, DrillAssertions, DrillFailure, DrillRecord, DrillRecovery, DrillStatus,
+    DrillTables,
+};
 pub use dsse::{Envelope, MAX_RECORD_BYTES, Payload};
 pub use error::FormatError;
 pub use header::{

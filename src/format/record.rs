@@ -29,6 +29,16 @@ pub enum Role {
     Archive,
     /// Further generations of key records; such a run seals nothing, and has no DEK.
     Rewrap,
+    /// What a drill has shown; such a run seals nothing, and has no DEK.
+    Drill,
+}
+
+impl Role {
+    /// Whether a run of this role seals, and so has a DEK.
+    #[must_use]
+    pub fn seals(self) -> bool {
+        matches!(self, Self::Backup | Self::Archive)
+    }
 }
 
 /// Who ran a job, as far as the job can tell.
@@ -57,7 +67,7 @@ pub struct RunRecord {
     pub role: Role,
     /// Its Ed25519 public key (RFC 8032), 64 hexadecimal digits.
     pub public_key: Sha256Digest,
-    /// The DEK that it seals with; a run that rewraps has none.
+    /// The DEK that it seals with, if it is of a role that seals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dek_id: Option<DekId>,
     /// When it began.
@@ -106,12 +116,13 @@ pub struct AuditRecord {
     pub run_id: RunId,
     /// When.
     pub at: Timestamp,
-    /// What was done: `backup-committed`, `rewrap-begun` or `rewrap-ended`.
+    /// What was done: `backup-committed`, `rewrap-begun`, `rewrap-ended`, `drill-begun`,
+    /// `drill-ended` or `drill-failed`.
     pub action: String,
-    /// To what: a backup id, or the name of the KEK that wraps were made with.
+    /// To what: the id of a backup or a drill, or the name of the KEK that wraps were made with.
     pub subject: String,
-    /// SHA-256 of what the act left behind: the stored bytes of a manifest or a run record, or the
-    /// list of the key records that were written.
+    /// SHA-256 of what the act left behind: the stored bytes of a manifest, a run record or a
+    /// drill's record, or the list of the key records that were written.
     pub record_sha256: Sha256Digest,
 }
 

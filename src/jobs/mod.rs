@@ -5,6 +5,7 @@ pub mod archive;
 pub mod backup;
 mod choose;
 pub mod doctor;
+pub mod drill;
 mod error;
 pub mod find;
 pub mod keys;

@@ -48,18 +48,18 @@ impl Author {
         Ok(Self { repository, cluster, id, key: RunKey::generate()? })
     }
 
-    /// A run that writes further generations of key records, and seals nothing. Its record is
-    /// stored; the hash of it is returned, too.
+    /// A run of a role that seals nothing. Its record is stored; the hash of it is returned, too.
     ///
     /// # Errors
     /// When the store or the signer fails.
-    pub async fn rewrapping(
+    pub async fn begin(
         repository: Arc<Repository>,
         cluster: ClusterUuid,
+        role: Role,
         by: Introduction<'_>,
     ) -> Result<(Self, Sha256Digest), PipelineError> {
         let author = Self::new(repository, cluster, RunId::from_bytes(crypto::random()?))?;
-        let sha256 = author.introduce(&by, Role::Rewrap, None).await?;
+        let sha256 = author.introduce(&by, role, None).await?;
         Ok((author, sha256))
     }
 

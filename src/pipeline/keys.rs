@@ -31,6 +31,7 @@ pub fn purpose(role: Role) -> &'static str {
         Role::Archive => "archive",
         // Such a run has no DEK, so no wrap bears this.
         Role::Rewrap => "rewrap",
+        Role::Drill => "drill",
     }
 }
 

@@ -10,8 +10,8 @@ use super::PipelineError;
 use crate::{
     crypto::{signer::Trust, verify},
     format::{
-        AuditRecord, ClusterRecord, Envelope, KeyRecord, LogRecord, MAX_RECORD_BYTES, Manifest,
-        Payload, Role, RunRecord, VolumeRecord, layout,
+        AuditRecord, ClusterRecord, DrillRecord, Envelope, KeyRecord, LogRecord, MAX_RECORD_BYTES,
+        Manifest, Payload, Role, RunRecord, VolumeRecord, layout,
     },
     model::{BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest},
     store::{Key, Store, StoreErrorKind},
@@ -40,7 +40,7 @@ macro_rules! signed_by_run {
     )*};
 }
 
-signed_by_run!(ClusterRecord, KeyRecord, AuditRecord, Manifest, LogRecord);
+signed_by_run!(ClusterRecord, KeyRecord, AuditRecord, Manifest, LogRecord, DrillRecord);
 
 /// A record that has been believed, and the hash of its stored bytes.
 #[derive(Debug, Clone)]
@@ -190,7 +190,7 @@ impl Repository {
         if record.run_id != id {
             return Err(PipelineError::integrity(object, "it is the record of another run"));
         }
-        if record.dek_id.is_some() == (record.role == Role::Rewrap) {
+        if record.dek_id.is_some() != record.role.seals() {
             let why = "a run seals with a DEK, or rewraps and has none";
             return Err(PipelineError::integrity(object, why));
         }

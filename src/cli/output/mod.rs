@@ -1,5 +1,6 @@
 //! What people and scripts see: one result on standard output.
 
+mod drill;
 mod find;
 mod keys;
 mod window;

@@ -58,7 +58,7 @@ pub(super) async fn restore(request: &Request, plan: &Plan<'_>) -> Result<Based,
     let replay_bytes = plan.bytes();
     // The rows of a log take about as much room in tables as in the log.
     let more = replay_bytes.saturating_add(replay::relay_bytes(replay_bytes));
-    let place = Place::claim(&request.datadir, manifest, more)?;
+    let place = Place::claim(&request.datadir, manifest, more, request.max_disk)?;
     tracing::info!(
         backup_id = %manifest.backup_id,
         target = %plan.target,
@@ -98,7 +98,7 @@ pub(super) fn is_damage(error: &JobError) -> bool {
     )
 }
 
-pub(super) fn facts(manifest: &Manifest) -> Result<&ServerFacts, JobError> {
+pub(in crate::jobs) fn facts(manifest: &Manifest) -> Result<&ServerFacts, JobError> {
     manifest.server.as_ref().ok_or_else(|| {
         JobError::integrity(
             "the manifest does not say which server it is from",

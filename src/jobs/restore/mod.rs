@@ -13,9 +13,10 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Instant};
 use serde::Serialize;
 
 use base::Based;
+pub(super) use base::facts;
 pub use extract::Chosen;
-use place::{Owner, Place};
-pub(super) use place::{check_space, free_bytes, needed_bytes};
+use place::Place;
+pub(super) use place::{Owner, check_space, free_bytes, needed_bytes};
 pub use plan::{Neighbour, Planned, Target};
 use plan::{Plan, Wanted};
 pub use proof::{Proof, State};
@@ -37,7 +38,7 @@ pub struct Request {
     /// The repository.
     pub repository: Arc<Repository>,
     /// Unwraps the DEK.
-    pub kms: Box<dyn Kms>,
+    pub kms: Arc<dyn Kms>,
     /// The data directory to fill.
     pub datadir: PathBuf,
     /// The backup; the newest one that serves when none is named.
@@ -54,6 +55,8 @@ pub struct Request {
     pub server: Option<PathBuf>,
     /// Who owns the files afterwards, `user[:group]`.
     pub owner: Option<String>,
+    /// Bytes of disk that it may need at most.
+    pub max_disk: Option<u64>,
     /// Where to count, and where to be told to stop.
     pub progress: Arc<Progress>,
 }
@@ -100,7 +103,7 @@ pub struct Phases {
 }
 
 /// Seconds since `begun`, to the millisecond.
-fn seconds_since(begun: Instant) -> f64 {
+pub(super) fn seconds_since(begun: Instant) -> f64 {
     (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
 }
 
