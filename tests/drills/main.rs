@@ -28,8 +28,12 @@ mod mysql9;
 #[path = "../archive/node.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod node;
+#[path = "../end_to_end/small_disk.rs"]
+mod small_disk;
 #[path = "../support/tools.rs"]
 mod tools;
 
+mod failing;
+mod manners;
 mod points;
 mod scene;

@@ -48,7 +48,11 @@ async fn points(flavor: Flavor) {
         let seed = chance.below(1 << 32).to_string();
         let more = ["--random", "--seed", &seed, "--assertions", &assertions];
         let done = scene.drill(&more).expect(0).json();
-        assert_eq!((&done["status"], &done["exit_code"]), (&"proven".into(), &0.into()), "{done:#}");
+        assert_eq!(
+            (&done["status"], &done["exit_code"]),
+            (&"proven".into(), &0.into()),
+            "{done:#}"
+        );
         assert_eq!(done["seed"].to_string(), seed);
         let target = done["target"].as_str().unwrap().strip_prefix("time ").unwrap();
         let at: Timestamp = target.parse().unwrap();

@@ -153,7 +153,10 @@ fn asked(out: &mut String, asserted: &Asserted) {
             _ => "all hold".to_owned(),
         }
     } else {
-        format!("{hold} hold, {} DO NOT", all as u64 - hold)
+        match all as u64 - hold {
+            1 => "1 DOES NOT HOLD".to_owned(),
+            count => format!("{count} DO NOT HOLD"),
+        }
     };
     let _ = writeln!(out, "  assertions  {all} asked in {seconds:.1} s: {verdict}");
     for result in results {
