@@ -217,6 +217,7 @@ Examples:
   backstay backup --mysql-socket /run/mysqld/mysqld.sock --mysql-user backup --mysql-password-file /run/secrets/pw
   backstay backup --also-kek file:/etc/backstay/break-glass.pub …
                                                    a second key opens it, too: its private half lies in a safe
+  backstay backup --incremental …                  what changed since the newest backup; every seventh is a full one
   backstay backup --id nightly-$JOB_UID …          again with the same id: already complete, or a new attempt
   xtrabackup --backup --stream=xbstream … | backstay backup --source stdin --engine xtrabackup
   backstay backup --source https://db-0:8443 --source-ca ca.crt --source-cert tls.crt --source-key tls.key \\
@@ -236,6 +237,21 @@ pub(super) struct BackupArgs {
     /// The server's data directory [default: what the server says]
     #[arg(long, env = "BACKSTAY_DATADIR", value_name = "FOLDER")]
     pub(super) datadir: Option<PathBuf>,
+    /// Take what changed since the newest good backup alone; a full one when that cannot be, and say why
+    #[arg(long, env = "BACKSTAY_INCREMENTAL")]
+    pub(super) incremental: bool,
+    /// Stand on this backup
+    #[arg(long, value_name = "ID", requires = "incremental")]
+    pub(super) base: Option<BackupId>,
+    /// How many backups a chain has at most, the full one counted; then a full one is taken
+    #[arg(
+        long,
+        env = "BACKSTAY_CHAIN_LENGTH",
+        value_name = "N",
+        default_value_t = 7,
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
+    pub(super) chain_length: u32,
     /// Zstandard level: auto (sampled as the stream flows) or -7 to 12
     #[arg(
         long,

@@ -184,7 +184,17 @@ async fn backup(
             engine: args.engine.kind(),
             datadir: args.datadir.clone(),
             scratch: args.scratch.clone(),
+            incremental: args.incremental.then(|| jobs::backup::Incremental {
+                base: args.base.clone(),
+                chain_length: args.chain_length,
+            }),
         },
+        _ if args.incremental => {
+            return Err(JobError::Usage {
+                what: "a stream does not say of which life of which server it is".into(),
+                hint: "increments are taken with --source local alone".into(),
+            });
+        }
         "stdin" => jobs::backup::Source::Stdin { engine: streamed()? },
         url if url.starts_with("https://") => jobs::backup::Source::Https {
             engine: streamed()?,

@@ -29,5 +29,5 @@ pub use log::{
     GapEntry, GroupMark, HeartbeatEntry, LogEntry, LogRange, LogRecord, LogServer, OpenFile,
     Opening, SealedRange, SegmentData, SegmentEntry, SegmentSummary, TailEntry,
 };
-pub use manifest::{EngineRecord, Manifest, SourceRecord, VolumeRecord};
+pub use manifest::{BaseRecord, EngineRecord, Manifest, SourceRecord, VolumeRecord};
 pub use record::{AuditRecord, ClusterRecord, KeyRecord, Role, RunIdentity, RunRecord};

@@ -40,6 +40,9 @@ pub struct BackupSummary {
     pub problem: Option<String>,
     /// What made it.
     pub engine: Option<EngineKind>,
+    /// The backup that it stands on when it is an increment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<BackupId>,
     /// The server's flavor.
     pub flavor: Option<Flavor>,
     /// The server's version.
@@ -96,6 +99,7 @@ impl BackupSummary {
             status: if problem.is_none() { "complete" } else { "damaged" },
             problem,
             engine: manifest.map(|m| m.engine.kind),
+            base: manifest.and_then(|m| Some(m.base.as_ref()?.backup_id.clone())),
             flavor: server.map(|s| s.flavor),
             server_version: server.map(|s| s.version.text.clone()),
             started_at: manifest.map(|m| m.started_at),

@@ -3,6 +3,7 @@
 mod audit;
 mod author;
 pub mod budget;
+mod chain;
 mod commit;
 mod drills;
 mod error;

@@ -6,7 +6,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use super::PipelineError;
+use super::{PipelineError, chain};
 use crate::{
     crypto::{signer::Trust, verify},
     format::{
@@ -139,7 +139,8 @@ impl Repository {
         Ok(ids)
     }
 
-    /// All complete backups, newest first, each with its manifest or why that is not believed.
+    /// All complete backups, newest first, each with its manifest or why that is not believed: an
+    /// increment is not when something is wrong with the manifests that it stands on.
     ///
     /// # Errors
     /// When the store fails.
@@ -157,6 +158,7 @@ impl Repository {
         }));
         let mut found: Vec<_> =
             read.buffered(PARALLEL).try_filter_map(|b| async { Ok(b) }).try_collect().await?;
+        chain::judge(&self.cluster, &mut found);
         found.sort_by_key(|(id, manifest)| {
             std::cmp::Reverse((manifest.as_ref().map(|m| m.record.finished_at).ok(), id.clone()))
         });

@@ -98,7 +98,7 @@ def parse_json(raw):
 POSITION = shaped(file=is_text, position=is_int)
 ENVELOPE = shaped(payloadType=is_text, payload=is_bytes, signatures=list_of(shaped(keyid=is_text, sig=is_bytes)))
 RECORDS = {
-    "run": shaped(version=is_int, run_id=is_id, cluster_uuid=is_id, role=among("backup", "archive", "rewrap"), public_key=is_digest,
+    "run": shaped(version=is_int, run_id=is_id, cluster_uuid=is_id, role=among("backup", "archive", "rewrap", "drill"), public_key=is_digest,
                   dek_id_opt=is_id, started_at=is_instant, identity=shaped(host_opt=is_text, user_opt=is_text),
                   tool_version=is_text),
     "cluster": shaped(version=is_int, cluster_uuid=is_id, run_id=is_id, created_at=is_instant),
@@ -109,18 +109,28 @@ RECORDS = {
         version=is_int, backup_id=is_name, attempt=is_id, cluster_uuid=is_id, run_id=is_id, dek_id=is_id,
         started_at=is_instant, finished_at=is_instant,
         engine=shaped(kind=among("xtrabackup", "mariadb-backup", "clone"), version_opt=is_text, to_lsn_opt=is_int),
+        base_opt=shaped(backup_id=is_name, manifest_sha256=is_digest, from_lsn=is_int),
         source=shaped(kind=among("local", "stdin", "https"), **{f"{x}_transport": among(
             "local", "tls-verified", "tls-unverified", "plain", "unknown") for x in ("database", "stream")}),
         server_opt=shaped(
             flavor=among("mysql", "mariadb"), version=is_text, server_uuid_opt=is_text, server_id=is_u32,
-            position_opt=POSITION, innodb_position_opt=POSITION, innodb_at_least_opt=POSITION, gtid_set_opt=is_text, gtid_exact_opt=is_bool,
+            position_opt=POSITION, innodb_position_opt=POSITION, innodb_at_least_opt=POSITION, gtid_set_opt=is_text, gtid_exact_opt=is_bool, up_since_opt=is_instant,
             is_replica_opt=is_bool, lower_case_table_names_opt=is_u8, page_size=is_u32, data_bytes=is_int,
             options_opt=texts),
         proof=among("exit", "verdict", "framing"), files=is_int, bytes_read=is_int, payload_bytes=is_int,
         bytes_stored=is_int, tool_version=is_text,
         volumes=list_of(shaped(sequence=is_int, bytes=is_int, sha256=is_digest, chunks=is_int, plain_bytes=is_int))),
     "audit": shaped(version=is_int, cluster_uuid=is_id, number=is_int, previous=is_digest, run_id=is_id, at=is_instant,
-                    action=among("backup-committed"), subject=is_name, record_sha256=is_digest),
+                    action=is_text, subject=is_text, record_sha256=is_digest),
+    "drill": shaped(
+        version=is_int, drill_id=is_name, cluster_uuid=is_id, run_id=is_id, started_at=is_instant, finished_at=is_instant,
+        status=among("proven", "unproven", "failed"), target=is_text, seed_opt=is_int, tool_version=is_text,
+        failures_opt=list_of(among("restore", "damaged-backup", "too-slow", "tables", "assertions")),
+        recovery_opt=shaped(backup_id=is_name, manifest_sha256=is_digest, gtid_set_opt=is_text, stored_bytes=is_int,
+                            payload_bytes=is_int, log_bytes=is_int, transactions=is_int, extract_ms=is_int,
+                            prepare_ms=is_int, replay_ms=is_int, start_ms=is_int, total_ms=is_int),
+        tables_opt=shaped(whole=is_int, damaged=is_int, unchecked=is_int, check_ms=is_int),
+        assertions_opt=shaped(file_sha256=is_digest, outcomes=list_of(among("holds", "false", "error")), ask_ms=is_int)),
 }
 
 
@@ -178,7 +188,7 @@ class Repository:
             RECORDS[kind](record)
             if kind == "run":
                 need(record["run_id"] == run_id, "it is the record of another run")
-                need(("dek_id" in record) != (record["role"] == "rewrap"), "a run seals with a DEK, or rewraps and has none")
+                need(("dek_id" in record) == (record["role"] in ("backup", "archive")), "a run seals with a DEK, or is of a role without")
             else:
                 expected = {run["cluster_uuid"]} | ({self.uuid} if kind != "cluster" else set())
                 need(expected == {record["cluster_uuid"]}, "it belongs to another cluster")
@@ -207,6 +217,29 @@ class Repository:
             summed = sum(v[part] for v in volumes)
             need(summed < 1 << 64 and summed == m[total], f"{backup}: {total} is not the sum over its volumes")
         return m
+
+    def bases(self, manifest):
+        """3.4: what an increment stands on, nearest first."""
+        chain = []
+        while base := (chain[-1] if chain else manifest).get("base"):
+            above, name = chain[-1] if chain else manifest, base["backup_id"]
+            need(len(chain) < 1000, f"{above['backup_id']}: its chain leads in circles")
+            found = self.manifest(name)
+            raw = (self.root / "backups" / name / "manifest.json").read_bytes()
+            need(hashlib.sha256(raw).hexdigest() == base["manifest_sha256"], f"{name}: not the manifest that {above['backup_id']} stands on")
+            need(found["engine"]["kind"] == above["engine"]["kind"] and found["engine"].get("to_lsn") == base["from_lsn"],
+                 f"{name}: {above['backup_id']} does not go on where it ends")
+            chain.append(found)
+        return chain
+
+    def drills(self):
+        folder = self.root / "drills"
+        for name in sorted(os.listdir(folder) if folder.is_dir() else []):
+            if NAME(name.removesuffix(".json")) and name.endswith(".json"):
+                record = self.believe("drill", f"drills/{name}")
+                need(record["drill_id"] == name.removesuffix(".json"), f"drills/{name}: it belongs elsewhere")
+                need(self.run(record["run_id"])["role"] == "drill", f"drills/{name}: its run may not write it")
+                yield record
 
     def audit_head(self):
         folder, previous, number = self.root / "audit", "0" * 64, 0
@@ -608,9 +641,12 @@ def list_backups(repository):
     for backup in repository.backups():
         try:
             m = repository.manifest(backup)
+            repository.bases(m)
             print(backup, m["finished_at"], m["engine"]["kind"], m["bytes_read"], "bytes, proof", m["proof"])
         except Refused as error:
             good = print("refused:", error, file=sys.stderr)
+    for drill in repository.drills():
+        print("drill", drill["drill_id"], drill["status"], drill["target"])
     print("audit head", repository.audit_head())
     need(good, "some backups are refused")
 

@@ -10,7 +10,7 @@ use backstay::model::Flavor;
 
 use crate::{scene::Scene, small_disk::Small};
 
-fn files(folder: &Path, word: &str) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path, word: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -28,10 +28,10 @@ fn files(folder: &Path, word: &str) -> Vec<PathBuf> {
 }
 
 /// Flips a bit in the middle, and puts it back when dropped.
-struct Flipped(PathBuf, Vec<u8>);
+pub(crate) struct Flipped(PathBuf, Vec<u8>);
 
 impl Flipped {
-    fn in_the_middle_of(path: &Path) -> Self {
+    pub(crate) fn in_the_middle_of(path: &Path) -> Self {
         let good = fs::read(path).unwrap();
         let mut bad = good.clone();
         bad[good.len() / 2] ^= 1;

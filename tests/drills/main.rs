@@ -28,12 +28,16 @@ mod mysql9;
 #[path = "../archive/node.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod node;
+#[path = "../end_to_end/served.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod served;
 #[path = "../end_to_end/small_disk.rs"]
 mod small_disk;
 #[path = "../support/tools.rs"]
 mod tools;
 
 mod failing;
+mod increments;
 mod manners;
 mod points;
 mod scene;

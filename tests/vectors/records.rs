@@ -34,6 +34,8 @@ struct Frozen {
     manifest: Option<String>,
     dek: Option<String>,
     audit: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    drill: Option<String>,
 }
 
 /// What the real reader says.
@@ -49,7 +51,11 @@ async fn judge(why: &str, stored: &Stored, kek: &KeyFile) -> Frozen {
     kek.write_new(&path).unwrap();
     let kms = FileKms::open(&path).unwrap();
     let cluster = repository.uuid().await.map(|found| found.map(|_| ()));
-    let manifest = repository.manifest(&backup()).await.map(|found| found.map(|_| ()));
+    let manifest = match repository.manifest(&backup()).await {
+        Ok(Some(found)) => repository.bases(&found.record).await.map(|_| Some(())),
+        other => other.map(|found| found.map(|_| ())),
+    };
+    let drills = repository.drills(9).await.unwrap();
     let said = |result: Result<Option<()>, backstay::pipeline::PipelineError>| match result {
         Ok(Some(())) => None,
         Ok(None) => Some("nothing is there".to_owned()),
@@ -78,6 +84,7 @@ async fn judge(why: &str, stored: &Stored, kek: &KeyFile) -> Frozen {
             .map(|e| e.to_string())
             .or_else(|| unbelieved.first().map(|f| format!("{}: {}", f.object, f.why))),
         audit,
+        drill: drills.into_iter().find_map(|(_, found)| Some(found.err()?.to_string())),
     }
 }
 
@@ -130,10 +137,16 @@ async fn every_frozen_repository_is_read_as_it_was() {
         let stored =
             frozen.objects.iter().map(|(k, b)| (k.clone(), STANDARD.decode(b).unwrap())).collect();
         let now = judge(&frozen.why, &stored, &kek).await;
-        let said =
-            |f: &Frozen| (f.cluster.clone(), f.manifest.clone(), f.dek.clone(), f.audit.clone());
+        let said = |f: &Frozen| {
+            (
+                f.cluster.clone(),
+                [&f.manifest, &f.drill].map(Clone::clone),
+                f.dek.clone(),
+                f.audit.clone(),
+            )
+        };
         assert_eq!(said(&now), said(&frozen), "{}", path.display());
-        let well = said(&now) == (None, None, None, Vec::new());
+        let well = said(&now) == (None, [None, None], None, Vec::new());
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         assert_eq!(well, name.starts_with("good-"), "{name}: {:?}", said(&now));
         seen += 1;

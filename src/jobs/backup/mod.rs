@@ -3,6 +3,7 @@
 mod clone;
 mod facts;
 mod https;
+mod increment;
 mod local;
 mod source;
 
@@ -12,6 +13,8 @@ use serde::Serialize;
 
 pub(super) use clone::check as check_clone;
 pub use https::HttpsSource;
+pub use increment::Incremental;
+use increment::Kind;
 pub(super) use local::{find as find_engine, kind_for as engine_for};
 use source::Stream;
 
@@ -48,6 +51,8 @@ pub enum Source {
         datadir: Option<PathBuf>,
         /// A folder for the engine's own files.
         scratch: Option<PathBuf>,
+        /// Take what changed alone, where that can be.
+        incremental: Option<Incremental>,
     },
     /// Standard input.
     Stdin {
@@ -97,6 +102,12 @@ pub struct BackupResult {
     pub status: &'static str,
     /// What made it.
     pub engine: EngineKind,
+    /// The backup that it stands on; nothing for a full one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<BackupId>,
+    /// Why it is a full one, when an increment was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full_because: Option<String>,
     /// The server's flavor.
     pub flavor: Option<crate::model::Flavor>,
     /// The server's version.
@@ -151,14 +162,15 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
     if let Some(found) = complete(&request.repository, &id).await? {
         return already_complete(&request, found, started_at).await;
     }
-    let prepared = source::prepare(&request.source, &request.progress).await?;
+    let mut prepared = source::prepare(&request.source, &request.progress).await?;
+    let kind = prepared.kind(&request).await?;
     let run = begin(&request, started_at).await?;
     let attempt = AttemptId::from_bytes(crypto::random().map_err(PipelineError::from)?);
     tracing::info!(backup_id = %id, %attempt, engine = %prepared.engine(), "backup begins");
     let stream = prepared.open(&request.progress).await?;
     let (sealed, end) = transfer(&request, &run, &id, attempt, stream).await?;
     let whole = sealed.inspector;
-    facts::must_be_full(&whole)?;
+    facts::must_be(kind.base(), &whole)?;
     let finished_at = Timestamp::now();
     let server = facts::complete(&end, &whole).await?;
     let manifest = Manifest {
@@ -175,6 +187,7 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
             version: end.engine_version.clone(),
             to_lsn: facts::to_lsn(&whole),
         },
+        base: kind.base().cloned(),
         source: SourceRecord {
             kind: end.source.to_owned(),
             database_transport: end.database_transport,
@@ -190,6 +203,8 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
         volumes: sealed.volumes,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
+    // A base that went meanwhile leaves nothing to commit on.
+    request.repository.bases(&manifest).await?;
     let committing = Commit { manifest, stream: whole, ending: end.ending };
     let Committed { manifest, sha256 } = match commit(&run, committing).await {
         // Another attempt at this very backup was quicker: the backup exists, and ours awaits `prune`.
@@ -202,7 +217,11 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
         committed => committed?,
     };
     let head = append_audit(&run, COMMITTED, id.as_str(), sha256).await?;
-    Ok(result(&request, "complete", manifest, head.to_string()))
+    let mut result = result(&request, "complete", manifest, head.to_string());
+    if let Kind::FullBecause(why) = kind {
+        result.full_because = Some(why);
+    }
+    Ok(result)
 }
 
 /// Moves the stream into the repository, and proves that it was whole.
@@ -336,6 +355,8 @@ fn result(
         position: server.and_then(|s| s.position).into(),
         tls: manifest.source.database_transport,
         kek: request.kms.name().to_owned(),
+        base: manifest.base.map(|base| base.backup_id),
+        full_because: None,
         also_keks: request.also.iter().map(|kms| kms.name().to_owned()).collect(),
         audit_head,
     }

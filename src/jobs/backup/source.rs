@@ -2,7 +2,7 @@
 
 use std::{io::Read, time::Duration};
 
-use super::{Source, clone, https, local};
+use super::{Request, Source, clone, https, increment::Kind, local};
 use crate::{
     jobs::{JobError, scratch::Scratch},
     model::{EngineKind, ServerFacts, TransportSecurity},
@@ -29,7 +29,7 @@ pub(super) enum Prepared {
 /// Checks everything that can be checked before anything is started or stored.
 pub(super) async fn prepare(source: &Source, progress: &Progress) -> Result<Prepared, JobError> {
     match source {
-        Source::Local { connect, engine, datadir, scratch } => {
+        Source::Local { connect, engine, datadir, scratch, .. } => {
             local::prepare(connect, *engine, datadir.as_deref(), scratch.as_deref(), progress).await
         }
         Source::Stdin { engine } => Ok(Prepared::Stdin(*engine)),
@@ -43,6 +43,20 @@ impl Prepared {
             Self::Engine(prepared) => prepared.engine.kind,
             Self::Clone(_) => EngineKind::Clone,
             Self::Stdin(engine) | Self::Https(_, engine) => *engine,
+        }
+    }
+
+    /// What the backup will be: an increment where that was asked for and can be.
+    pub(super) async fn kind(&mut self, request: &Request) -> Result<Kind, JobError> {
+        let Source::Local { incremental: Some(wanted), .. } = &request.source else {
+            return Ok(Kind::Full);
+        };
+        match self {
+            Self::Engine(prepared) => prepared.kind(request, wanted).await,
+            _ => Err(JobError::preflight(
+                format!("the engine {} makes no increments", self.engine()),
+                "install xtrabackup (MySQL) or mariadb-backup (MariaDB), or leave out --incremental",
+            )),
         }
     }
 

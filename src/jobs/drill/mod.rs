@@ -274,14 +274,14 @@ impl Drill {
         self.drilled.recovery_target_seconds =
             self.request.recovery_target.map(|most| most.as_secs_f64());
         self.drilled.recovery = Some(Recovery {
+            stored_bytes: restored.plan.stored_bytes,
+            payload_bytes: restored.plan.payload_bytes,
             backup_id: restored.backup_id,
             manifest_sha256: found.sha256,
             plan: restored.plan,
             replay: restored.replay,
             gtid_set: restored.gtid_set,
             proof: restored.proof,
-            stored_bytes: found.record.bytes_stored,
-            payload_bytes: found.record.payload_bytes,
             disk_bytes: self.scratch.disk_bytes()?,
             phases: restored.phases,
             seconds,

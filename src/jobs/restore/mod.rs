@@ -165,15 +165,14 @@ async fn base<'l>(request: &Request, lines: &Lines<'l>) -> Result<(Plan<'l>, Bas
         };
         match base::restore(request, &plan).await {
             Ok(based) => return Ok((plan, based)),
-            Err(error)
-                if base::is_damage(&error) && request.backup.is_none() && !lines.is_empty() =>
+            Err(base::Failed { damaged: Some(id), error })
+                if request.backup.is_none() && !lines.is_empty() =>
             {
-                let id = plan.manifest.backup_id.clone();
                 tracing::error!(backup_id = %id, %error, "this backup is damaged; an older one is tried");
                 without.insert(id);
                 damage.get_or_insert(error);
             }
-            Err(error) => return Err(error),
+            Err(failed) => return Err(failed.error),
         }
     }
 }

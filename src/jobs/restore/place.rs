@@ -11,7 +11,6 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    format::Manifest,
     jobs::JobError,
     model::{BackupId, ByteSize},
 };
@@ -41,15 +40,14 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Takes an empty folder, or our own unfinished work, which is cleared away. `more` bytes are
-    /// needed beside the base, and all of it may be no more than `most`.
+    /// Takes an empty folder, or our own unfinished work, which is cleared away. It will
+    /// hold `payload` bytes, and may need no more than `most`.
     pub(super) fn claim(
         datadir: &Path,
-        manifest: &Manifest,
-        more: u64,
+        backup: &BackupId,
+        payload: u64,
         most: Option<u64>,
     ) -> Result<Self, JobError> {
-        let payload = manifest.payload_bytes.saturating_add(more);
         let (needed, most) = (ByteSize(needed_bytes(payload)), most.map(ByteSize));
         if let Some(most) = most.filter(|most| needed > *most) {
             return Err(JobError::preflight(
@@ -97,7 +95,7 @@ impl Place {
                 remove(&ours.join(name))?;
             }
         }
-        let marker = Marker { version: 1, backup_id: manifest.backup_id.clone() };
+        let marker = Marker { version: 1, backup_id: backup.clone() };
         let text = serde_json::to_vec(&marker).unwrap_or_default();
         let path = ours.join("marker.json");
         fs::write(&path, text).map_err(JobError::io("write", &path))?;
@@ -111,6 +109,19 @@ impl Place {
     /// Where the stream is extracted and prepared.
     pub(super) fn stage(&self) -> &Path {
         &self.stage
+    }
+
+    /// An empty folder for an increment; what was there is taken away.
+    pub(super) fn increment(&self) -> Result<PathBuf, JobError> {
+        let folder = self.ours.join("increment");
+        if folder.exists() {
+            remove(&folder)?;
+        }
+        fs::DirBuilder::new()
+            .mode(0o750)
+            .create(&folder)
+            .map_err(JobError::io("create", &folder))?;
+        Ok(folder)
     }
 
     /// Where a replay puts its relay logs together.

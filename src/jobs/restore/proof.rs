@@ -234,6 +234,7 @@ mod tests {
             innodb_at_least: innodb.map(|p| at(p - 100)),
             gtid_set: set.map(|s| s.parse().unwrap()),
             gtid_exact: exact,
+            up_since: None,
             is_replica: false,
             lower_case_table_names: Some(0),
             page_size: 16_384,

@@ -15,6 +15,8 @@ use crate::{
 /// A base, and the way behind it.
 pub(in crate::jobs::restore) struct Chosen<'a> {
     pub(in crate::jobs::restore) manifest: Manifest,
+    /// What it stands on, the full backup first.
+    pub(in crate::jobs::restore) stands_on: Vec<Manifest>,
     pub(in crate::jobs::restore) coverage: Coverage<'a>,
     /// Newer ones that are damaged.
     pub(in crate::jobs::restore) passed_over: Vec<BackupId>,
@@ -41,9 +43,10 @@ pub(in crate::jobs::restore) async fn find<'a>(
     // Without a log an older backup is an older point, and is never taken for the newest in silence.
     if id.is_some() || *target == Target::Backup || lines.is_empty() {
         let manifest = choose(repository, *id).await?.record;
+        let stands_on = repository.bases(&manifest).await?;
         let coverage = lines.along(&Base::from(&manifest), *line);
         return match unfit(&manifest, &coverage, wanted, lines) {
-            None => Ok(Chosen { manifest, coverage, passed_over: Vec::new() }),
+            None => Ok(Chosen { manifest, stands_on, coverage, passed_over: Vec::new() }),
             Some(unfit) => Err(refused(target, &[unfit])),
         };
     }
@@ -70,9 +73,14 @@ pub(in crate::jobs::restore) async fn find<'a>(
                 continue;
             }
         };
+        let stands_on = repository.bases(&manifest).await?;
+        if stands_on.iter().any(|base| wanted.without.contains(&base.backup_id)) {
+            passed_over.push(id);
+            continue;
+        }
         let coverage = lines.along(&Base::from(&manifest), *line);
         match unfit(&manifest, &coverage, wanted, lines) {
-            None => return Ok(Chosen { manifest, coverage, passed_over }),
+            None => return Ok(Chosen { manifest, stands_on, coverage, passed_over }),
             Some(unfit) => unfits.push(unfit),
         }
     }
