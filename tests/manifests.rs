@@ -50,7 +50,7 @@ fn jobs() -> Fallible<BTreeMap<String, Value>> {
 #[test]
 fn every_manifest_bears_the_name_of_its_job() -> Fallible<()> {
     let workloads = workloads()?;
-    assert_eq!(workloads.keys().collect::<Vec<_>>(), ["archive", "backup", "restore", "verify"]);
+    assert_eq!(workloads.keys().collect::<Vec<_>>(), ["archive", "backup", "drill", "restore", "verify"]);
     for (job, spec) in &workloads {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jobs");
         assert!(
@@ -107,7 +107,7 @@ fn no_secret_is_in_the_environment_or_the_arguments() -> Fallible<()> {
 
 #[test]
 fn retries_follow_the_exit_codes() -> Fallible<()> {
-    assert_eq!(jobs()?.keys().collect::<Vec<_>>(), ["backup", "restore", "verify"]);
+    assert_eq!(jobs()?.keys().collect::<Vec<_>>(), ["backup", "drill", "restore", "verify"]);
     for (job, spec) in jobs()? {
         assert_eq!(spec["template"]["spec"]["restartPolicy"], "Never", "{job}");
         assert!(spec["activeDeadlineSeconds"].is_u64(), "{job}");
@@ -172,5 +172,25 @@ fn the_archiver_stands_by_can_be_replaced_and_cannot_decrypt() -> Fallible<()> {
     assert_eq!(value("BACKSTAY_LISTEN"), Some(json!("0.0.0.0:9405")));
     assert_eq!(value("BACKSTAY_KEK"), Some(json!("file:/run/keys/kek.pub")));
     assert_eq!(pod["volumes"][0]["secret"]["secretName"], "backstay-writer");
+    Ok(())
+}
+
+#[test]
+fn a_drill_has_a_bounded_disk_of_its_own_and_signs_what_it_shows() -> Fallible<()> {
+    let jobs = jobs()?;
+    let pod = &jobs["drill"]["template"]["spec"];
+    let volume = |name: &str| {
+        let volumes = pod["volumes"].as_array();
+        volumes.and_then(|all| all.iter().find(|v| v["name"] == name)).cloned().unwrap_or_default()
+    };
+    let claim = &volume("drill")["ephemeral"]["volumeClaimTemplate"]["spec"];
+    assert!(claim["resources"]["requests"]["storage"].is_string(), "{claim}");
+    assert_eq!(volume("keys")["secret"]["secretName"], "backstay-driller");
+    let env = pod["containers"][0]["env"].as_array().ok_or("env")?;
+    let value = |name: &str| env.iter().find(|v| v["name"] == name).map(|v| v["value"].clone());
+    assert_eq!(value("BACKSTAY_SCRATCH"), Some(json!("/drill")));
+    assert_eq!(value("BACKSTAY_KEK"), Some(json!("file:/run/keys/kek")));
+    assert_eq!(value("BACKSTAY_ASSERTIONS"), Some(json!("/run/assertions/assertions.sql")));
+    assert_eq!(pod["containers"][0]["args"], json!(["drill", "--random"]));
     Ok(())
 }

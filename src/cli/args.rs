@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{doctor::DoctorArgs, drill::DrillArgs, find::FindArgs, keys::KeysCommand};
+use super::{
+    doctor::DoctorArgs, drill::DrillArgs, exporter::ExporterArgs, find::FindArgs, keys::KeysCommand,
+};
 use crate::{
     model::{BackupId, ClusterName, Gtid, GtidState, HistoryId, Timestamp},
     pipeline::{ChainHead, Level},
@@ -109,6 +111,8 @@ pub(super) enum Command {
     Show(ShowArgs),
     /// Tell from when until when each backup can be restored, and what stands in the way
     Window,
+    /// Answer Prometheus: what can be recovered, how long that would take, how the last drill ended
+    Exporter(ExporterArgs),
     /// Find the transactions that dropped, emptied or changed a table, and how to restore to just before
     Find(FindArgs),
     /// Recover a point for real beside everything, look at what comes out, keep the evidence, clear away

@@ -23,16 +23,21 @@ pub(super) async fn start(
     address: SocketAddr,
     status: Arc<Status>,
 ) -> Result<JoinHandle<()>, JobError> {
-    let listener = TcpListener::bind(address).await.map_err(|e| JobError::Usage {
-        what: format!("listen on {address}: {e}"),
-        hint: "give --listen a free address, such as 0.0.0.0:9405".into(),
-    })?;
     let (metrics_of, ready_of) = (Arc::clone(&status), status);
     let app = Router::new()
         // The archiver's loop and this server share one thread: whoever is answered knows that it turns.
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(move || async move { ready(&ready_of.read()) }))
         .route("/metrics", get(move || async move { exposition(&metrics_of.read()) }));
+    serve(address, app).await
+}
+
+/// Answers requests at this address until the task is aborted.
+pub(super) async fn serve(address: SocketAddr, app: Router) -> Result<JoinHandle<()>, JobError> {
+    let listener = TcpListener::bind(address).await.map_err(|e| JobError::Usage {
+        what: format!("listen on {address}: {e}"),
+        hint: "give --listen a free address, such as 0.0.0.0:9405".into(),
+    })?;
     Ok(tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).await {
             tracing::error!(%error, "metrics and probes are no longer answered");

@@ -4,6 +4,7 @@ mod args;
 mod doctor;
 mod drill;
 mod exit;
+mod exporter;
 mod find;
 mod keys;
 mod listen;

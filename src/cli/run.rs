@@ -11,7 +11,7 @@ use super::{
     },
     doctor, drill,
     exit::Exit,
-    find, keys, listen,
+    exporter, find, keys, listen,
     output::{self, Text},
     progress, wire,
 };
@@ -75,6 +75,7 @@ async fn dispatch(
             global.fresh(&repository).await?;
             Ok(success(format, &jobs::window::run(&repository).await?))
         }
+        Command::Exporter(args) => exporter::run(global, &args, progress).await,
         Command::Find(args) => {
             let result =
                 with_progress("find", progress, Box::pin(find::run(global, args, progress)))

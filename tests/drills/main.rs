@@ -36,6 +36,7 @@ mod small_disk;
 #[path = "../support/tools.rs"]
 mod tools;
 
+mod estimates;
 mod failing;
 mod increments;
 mod manners;

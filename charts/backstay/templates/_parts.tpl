@@ -102,7 +102,7 @@ envFrom:
 {{- define "backstay.keys" -}}
 - name: keys
   secret:
-    secretName: {{ ternary .root.Values.keys.writerSecret .root.Values.keys.readerSecret (has .job (list "archive" "backup")) }}
+    secretName: {{ if eq .job "drill" }}{{ .root.Values.keys.drillSecret }}{{ else }}{{ ternary .root.Values.keys.writerSecret .root.Values.keys.readerSecret (has .job (list "archive" "backup")) }}{{ end }}
     defaultMode: 0400
 {{- end }}
 

@@ -138,3 +138,35 @@ const BOUND: [&str; 4] = [
     "innodb_page_size",
     "innodb_undo_tablespaces",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mysql::xbstream::{Dialect, Validator};
+
+    fn genuine(name: &str) -> WholeStream {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let path = root.join("tests/fixtures/xtrabackup-8.0/archives").join(name);
+        let stream = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+        let mut validator = Validator::new(Dialect::Percona);
+        validator.feed(&stream).unwrap();
+        validator.finish().unwrap()
+    }
+
+    #[test]
+    fn an_increment_must_be_the_one_that_was_asked_for() {
+        let full = genuine("full.xbstream.zst");
+        let increment = genuine("incr1.xbstream.zst");
+        let base = |from_lsn| BaseRecord {
+            backup_id: "full".parse().unwrap(),
+            manifest_sha256: crate::model::Sha256Digest([0; 32]),
+            from_lsn,
+        };
+        let from = to_lsn(&full).unwrap();
+        assert!(must_be(Some(&base(from)), &increment).is_ok());
+        assert!(must_be(Some(&base(from + 1)), &increment).is_err());
+        assert!(must_be(Some(&base(from)), &full).is_err());
+        assert!(must_be(None, &full).is_ok());
+        assert!(must_be(None, &increment).is_err());
+    }
+}
