@@ -53,11 +53,11 @@ pub(super) struct Global {
     #[arg(long, global = true, env = "BACKSTAY_CLUSTER", value_name = "NAME")]
     pub(super) cluster: Option<ClusterName>,
     /// The key encryption key: file:/PATH (its public half, /PATH.pub, is enough to write),
-    /// vault:MOUNT/KEY, or aws-kms:ARN
+    /// vault:MOUNT/KEY, aws-kms:ARN, gcp-kms:projects/…/cryptoKeys/KEY, or azure-kv:https://VAULT/keys/KEY
     #[arg(long, global = true, env = "BACKSTAY_KEK", value_name = "URI")]
     pub(super) kek: Option<String>,
-    /// What signs a run's records: file:/PATH, vault:MOUNT/KEY, or aws-kms:ARN [default: /PATH.signer
-    /// beside a file: KEK]
+    /// What signs a run's records: file:/PATH, vault:MOUNT/KEY, aws-kms:ARN, or
+    /// gcp-kms:projects/…/cryptoKeyVersions/N [default: /PATH.signer beside a file: KEK]
     #[arg(long, global = true, env = "BACKSTAY_SIGNER", value_name = "URI")]
     pub(super) signer: Option<String>,
     /// Which signers to believe [default: /PATH.trust beside a file: KEK]
@@ -81,7 +81,6 @@ pub(super) struct Global {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Object store")]
-#[expect(clippy::struct_field_names, reason = "the fields name the flags")]
 pub(super) struct StoreArgs {
     /// Another endpoint than the provider's own, such as http://127.0.0.1:9000
     #[arg(long, global = true, env = "BACKSTAY_STORE_ENDPOINT", value_name = "URL")]
@@ -95,6 +94,10 @@ pub(super) struct StoreArgs {
     /// A private CA to verify the store's certificate with, PEM
     #[arg(long, global = true, env = "BACKSTAY_STORE_CA", value_name = "FILE")]
     pub(super) store_ca: Option<PathBuf>,
+    /// Take an http:// endpoint that is another machine than this one: names, sizes and signatures
+    /// of requests are then there to be read, and answers to be changed
+    #[arg(long, global = true, env = "BACKSTAY_ALLOW_PLAINTEXT_STORE")]
+    pub(super) allow_plaintext_store: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -145,8 +148,8 @@ pub(super) enum Command {
 #[command(next_help_heading = "Repository and keys")]
 pub(super) struct AlsoArgs {
     /// Another KEK that can open what is sealed now, such as the public half of a break-glass key
-    /// whose private half lies in a safe: file:/PATH.pub; can be given several times, in the
-    /// variable with commas between
+    /// whose private half lies in a safe, file:/PATH.pub, or one in another key service; can be given
+    /// several times, in the variable with commas between
     #[arg(long, env = "BACKSTAY_ALSO_KEK", value_name = "URI", value_delimiter = ',')]
     pub(super) also_kek: Vec<String>,
 }
@@ -167,7 +170,6 @@ pub(super) enum TlsMode {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Database server")]
-#[expect(clippy::struct_field_names, reason = "the fields name the flags")]
 pub(super) struct MysqlArgs {
     /// The server's Unix socket
     #[arg(long, env = "BACKSTAY_MYSQL_SOCKET", value_name = "PATH", conflicts_with = "mysql_host")]
@@ -184,7 +186,7 @@ pub(super) struct MysqlArgs {
     /// A file that holds the user's password; a trailing newline is ignored
     #[arg(long, env = "BACKSTAY_MYSQL_PASSWORD_FILE", value_name = "FILE")]
     pub(super) mysql_password_file: Option<PathBuf>,
-    /// TLS over TCP
+    /// TLS over TCP, 1.3 or 1.2; what verifies nothing needs --allow-insecure-mysql as well
     #[arg(
         long,
         env = "BACKSTAY_MYSQL_TLS",
@@ -201,6 +203,10 @@ pub(super) struct MysqlArgs {
     /// The client certificate's key, PEM
     #[arg(long, env = "BACKSTAY_MYSQL_TLS_KEY", value_name = "FILE", requires = "mysql_tls_cert")]
     pub(super) mysql_tls_key: Option<PathBuf>,
+    /// Let --mysql-tls be disabled, preferred or required over TCP: whoever is in between can read
+    /// and change what is backed up
+    #[arg(long, env = "BACKSTAY_ALLOW_INSECURE_MYSQL")]
+    pub(super) allow_insecure_mysql: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,6 +1,11 @@
 //! `drill`: its arguments, and how it ends.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -143,7 +148,7 @@ pub(super) async fn run(
     progress: &Arc<Progress>,
 ) -> Result<ExitCode, JobError> {
     let point = point(&args)?;
-    let assertions = args.assertions.map(read_assertions).transpose()?;
+    let assertions = args.assertions.as_deref().map(read_assertions).transpose()?;
     let kms: Arc<dyn Kms> = global.kms().await?.into();
     let signer = if args.no_evidence { None } else { Some(global.signer().await?) };
     let repository = global.repository().await?;
@@ -204,14 +209,14 @@ fn point(args: &DrillArgs) -> Result<Point, JobError> {
     })
 }
 
-fn read_assertions(path: PathBuf) -> Result<Assertions, JobError> {
+fn read_assertions(path: &Path) -> Result<Assertions, JobError> {
     let usage = |what: String| {
         JobError::Usage {
         what,
         hint: "an assertion is a SELECT that gives one row of true columns; docs/drill.md has examples".into(),
     }
     };
-    let text = std::fs::read_to_string(&path)
+    let text = std::fs::read_to_string(path)
         .map_err(|e| usage(format!("read the assertions {}: {e}", path.display())))?;
     Assertions::parse(&text).map_err(|why| usage(format!("{}: {why}", path.display())))
 }

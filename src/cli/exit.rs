@@ -107,8 +107,11 @@ impl From<Fault> for Exit {
             Fault::Settings => Self::Usage,
             Fault::Denied
             | Fault::NotFound
+            | Fault::NoVersion
             | Fault::Disabled
+            | Fault::Expired
             | Fault::PendingDeletion
+            | Fault::Destroyed
             | Fault::WrongKind
             | Fault::OtherKey => Self::Preflight,
             fault if fault.is_passing() => Self::Storage,

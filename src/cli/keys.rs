@@ -66,7 +66,7 @@ some, 5 when the store or a key service failed, 6 when a record is not believed,
 Rewrapping does not cure a KEK that was compromised: whoever has it, and a copy of the old key records,
 opens all that was sealed for it. Take new backups for a new KEK, and see that the old ones go.")]
     Rewrap {
-        /// The KEK that shall open every DEK: file:/PATH, or its public half /PATH.pub
+        /// The KEK that shall open every DEK: file:/PATH, its public half /PATH.pub, or one in a key service
         #[arg(long, value_name = "URI")]
         to: String,
         /// Then take away the wraps by this KEK, given by its name in `keys status`: only when every

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use clap::ValueEnum as _;
 use secrecy::SecretString;
 
 use super::{
@@ -68,6 +69,7 @@ impl Global {
             region: self.store.store_region.clone(),
             path_style: self.store.store_path_style,
             ca_file: self.store.store_ca.clone(),
+            allow_plaintext: self.store.allow_plaintext_store,
             ..patience
         };
         Ok(store::open(url, &options).await.map_err(PipelineError::from)?)
@@ -206,6 +208,16 @@ impl AlsoArgs {
     }
 }
 
+impl TlsMode {
+    fn verifies(self) -> bool {
+        matches!(self, Self::VerifyCa | Self::VerifyIdentity)
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
 impl MysqlArgs {
     /// How to reach the server; nothing when none was named.
     pub(super) fn options(&self) -> Result<Option<ConnectOptions>, JobError> {
@@ -214,6 +226,18 @@ impl MysqlArgs {
             (None, Some(host)) => Endpoint::Tcp { host: host.clone(), port: self.mysql_port },
             (None, None) => return Ok(None),
         };
+        let tcp = matches!(endpoint, Endpoint::Tcp { .. });
+        if tcp && !self.mysql_tls.verifies() && !self.allow_insecure_mysql {
+            return Err(JobError::Usage {
+                what: format!(
+                    "--mysql-tls {} verifies nobody: whoever answers at {endpoint} is believed",
+                    self.mysql_tls.name()
+                ),
+                hint: "leave --mysql-tls out and name the server's authority with --mysql-tls-ca; if it \
+                       must be, say --allow-insecure-mysql"
+                    .into(),
+            });
+        }
         let password = self.mysql_password_file.as_deref().map(read_password).transpose()?;
         let tls = Tls {
             mode: match self.mysql_tls {
@@ -246,7 +270,7 @@ fn read_password(path: &Path) -> Result<SecretString, JobError> {
     Ok(SecretString::from(text.trim_end_matches(['\n', '\r'])))
 }
 
-/// Who runs this, as far as the machine tells.
+/// Who runs this, as far as the machine and Kubernetes tell (the downward API).
 pub(super) fn identity() -> RunIdentity {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let user = std::fs::read_to_string("/etc/passwd").ok().and_then(|passwd| {
@@ -254,5 +278,12 @@ pub(super) fn identity() -> RunIdentity {
         let entry = passwd.lines().find(|line| line.split(':').nth(2) == Some(uid.as_str()))?;
         entry.split(':').next().map(ToOwned::to_owned)
     });
-    RunIdentity { host: host.map(|h| h.trim().to_owned()), user }
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    RunIdentity {
+        host: host.map(|h| h.trim().to_owned()),
+        user,
+        pod: set("BACKSTAY_POD_NAME"),
+        namespace: set("BACKSTAY_POD_NAMESPACE"),
+        ..RunIdentity::default()
+    }
 }

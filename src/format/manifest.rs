@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Payload;
 use crate::model::{
-    AttemptId, BackupId, ClusterUuid, DekId, EngineKind, ProofKind, RunId, ServerFacts,
+    AttemptId, BackupId, ClusterUuid, Connection, DekId, EngineKind, ProofKind, RunId, ServerFacts,
     Sha256Digest, Timestamp, TransportSecurity,
 };
 
@@ -50,6 +50,9 @@ pub struct Manifest {
     pub bytes_stored: u64,
     /// The volumes in order; concatenated plaintexts are the stream.
     pub volumes: Vec<VolumeRecord>,
+    /// The connections that were used, and how each was protected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub connections: Vec<Connection>,
     /// The program's version.
     pub tool_version: String,
 }

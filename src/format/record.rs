@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Payload;
-use crate::model::{ClusterUuid, DekId, RunId, Sha256Digest, Timestamp, WrappedDek};
+use crate::model::{AccessKind, ClusterUuid, DekId, RunId, Sha256Digest, Timestamp, WrappedDek};
 
 /// What makes a folder a cluster. Signed by the run that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,18 @@ pub struct RunIdentity {
     /// Name of the operating system's user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The pod's name in Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// The pod's namespace in Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// As whom the object store knows it, such as the ARN of an assumed role; never a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// Where its credentials for the object store come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessKind>,
 }
 
 /// A run and its public key. Signed by a signer, which readers pin.

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod drill;
 mod error;
 pub mod find;
+mod identity;
 pub mod keys;
 pub mod list;
 pub mod restore;

@@ -143,7 +143,9 @@ mod tests {
         fs::create_dir_all(dead.join("data")).unwrap();
         fs::write(dead.join("data/ibdata1"), "rows").unwrap();
         let others = [parent.path().join("backstay-notes"), parent.path().join("data")];
-        others.iter().for_each(|path| fs::create_dir(path).unwrap());
+        for path in &others {
+            fs::create_dir(path).unwrap();
+        }
         let outside = tempfile::tempdir().unwrap();
         fs::write(outside.path().join("kept"), "").unwrap();
         let link = parent.path().join("backstay-00112233aabc");

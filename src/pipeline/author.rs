@@ -20,7 +20,7 @@ use crate::{
 pub struct Introduction<'a> {
     /// Vouches for the run's key.
     pub signer: &'a dyn Signer,
-    /// Who runs it.
+    /// Who runs it; as whom the store knows it is found out.
     pub identity: RunIdentity,
     /// When it began.
     pub started_at: Timestamp,
@@ -70,6 +70,12 @@ impl Author {
         role: Role,
         dek_id: Option<DekId>,
     ) -> Result<Sha256Digest, PipelineError> {
+        let access = self.repository.access().await?;
+        let identity = RunIdentity {
+            principal: access.principal.clone(),
+            access: Some(access.kind),
+            ..by.identity.clone()
+        };
         let record = RunRecord {
             version: RunRecord::VERSION,
             run_id: self.id,
@@ -78,7 +84,7 @@ impl Author {
             public_key: Sha256Digest(self.key.public_key()),
             dek_id,
             started_at: by.started_at,
-            identity: by.identity.clone(),
+            identity,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let bad = |e| PipelineError::format(RunRecord::WHAT, &e);

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::{PipelineError, chain};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         AuditRecord, ClusterRecord, DrillRecord, Envelope, KeyRecord, LogRecord, MAX_RECORD_BYTES,
         Manifest, Payload, Role, RunRecord, VolumeRecord, layout,
     },
-    model::{BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest},
+    model::{Access, BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest},
     store::{Key, Store, StoreErrorKind},
 };
 
@@ -59,13 +59,21 @@ pub struct Repository {
     trust: Trust,
     uuid: Mutex<Option<ClusterUuid>>,
     runs: Mutex<HashMap<RunId, RunRecord>>,
+    access: OnceCell<Access>,
 }
 
 impl Repository {
     /// Looks at a cluster; nothing is read yet.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, cluster: ClusterName, trust: Trust) -> Self {
-        Self { store, cluster, trust, uuid: Mutex::default(), runs: Mutex::default() }
+        Self {
+            store,
+            cluster,
+            trust,
+            uuid: Mutex::default(),
+            runs: Mutex::default(),
+            access: OnceCell::new(),
+        }
     }
 
     /// The store.
@@ -78,6 +86,14 @@ impl Repository {
     #[must_use]
     pub fn cluster(&self) -> &ClusterName {
         &self.cluster
+    }
+
+    /// As whom the store knew us when it was first asked.
+    ///
+    /// # Errors
+    /// When it does not, or the credentials are not to be had.
+    pub async fn access(&self) -> Result<&Access, PipelineError> {
+        self.access.get_or_try_init(|| async { Ok(self.store.access().await?) }).await
     }
 
     /// `<repository>/<cluster>`, for people.

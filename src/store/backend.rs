@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use super::{Key, ObjectInfo, StoreErrorKind};
-use crate::model::Timestamp;
+use crate::model::{Access, AccessKind, Connection, Peer, Timestamp, TransportSecurity};
+pub(super) use crate::transport::{causes, chain};
 
 /// Why one attempt failed.
 #[derive(Debug, Clone)]
@@ -19,12 +20,14 @@ pub(super) struct Fault {
     pub(super) hint: Option<String>,
     /// Whether the same call may do better later.
     pub(super) again: bool,
+    /// Whether it was our credentials that the store did not take.
+    pub(super) refused: bool,
 }
 
 impl Fault {
     pub(super) fn new(kind: StoreErrorKind, cause: impl Into<String>) -> Self {
         let again = matches!(kind, StoreErrorKind::Unavailable | StoreErrorKind::Unclear);
-        Self { kind, cause: cause.into(), hint: None, again }
+        Self { kind, cause: cause.into(), hint: None, again, refused: false }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -62,31 +65,6 @@ impl fmt::Display for Fault {
     }
 }
 
-/// An error and all that caused it, in one line, without what it repeats.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    causes(error).map(ToString::to_string).fold(String::new(), |text, cause| {
-        if text.is_empty() {
-            cause
-        } else if text.contains(&cause) {
-            text
-        } else {
-            format!("{text}: {cause}")
-        }
-    })
-}
-
-/// An error, what caused it, what caused that …
-pub(super) fn causes<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    let mut next = Some(error);
-    std::iter::from_fn(move || {
-        let error = next?;
-        next = error.source();
-        Some(error)
-    })
-}
-
 /// An upload that was begun and never completed.
 #[derive(Debug, Clone)]
 pub(super) struct Stale {
@@ -113,6 +91,16 @@ pub(super) trait Backend: Send + Sync + fmt::Debug {
     async fn delete(&self, key: &Key) -> Result<(), Fault>;
     async fn stale(&self, prefix: &str, before: Timestamp) -> Result<Vec<Stale>, Fault>;
     async fn abort_stale(&self, upload: &Stale) -> Result<(), Fault>;
+
+    /// As whom the store knows us, with credentials fetched anew. Nobody asks on this machine.
+    async fn access(&self) -> Result<Access, Fault> {
+        Ok(Access::of(AccessKind::Local))
+    }
+
+    /// How the last connection was protected. Nothing leaves this machine, unless it says otherwise.
+    fn connection(&self) -> Connection {
+        Connection::new(Peer::Store, TransportSecurity::Local)
+    }
 }
 
 /// One upload in a backend. Every call may be made again after it failed.

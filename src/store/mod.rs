@@ -7,6 +7,7 @@
 mod backend;
 mod cloud;
 mod error;
+mod identity;
 mod key;
 mod local;
 mod memory;
@@ -24,4 +25,4 @@ pub use key::{Key, KeyError};
 pub use open::open;
 pub use options::StoreOptions;
 pub use port::{ObjectInfo, Store, Upload};
-pub use probe::{Honesty, probe_create_only};
+pub use probe::{Honesty, probe_abort, probe_create_only};

@@ -15,6 +15,8 @@ pub struct StoreOptions {
     pub path_style: Option<bool>,
     /// Certificates (PEM) of authorities to be trusted beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Whether an endpoint without TLS may be another machine than this one.
+    pub allow_plaintext: bool,
     /// Credentials in a file, instead of those that the environment offers: for S3 a shared
     /// credentials file (its `default` profile), for GCS a key in JSON, for Azure lines of
     /// `name = value` with the names of Azure's environment variables.
@@ -39,6 +41,7 @@ impl Default for StoreOptions {
             region: None,
             path_style: None,
             ca_file: None,
+            allow_plaintext: false,
             credentials_file: None,
             sign_payloads: false,
             retry_for: Duration::from_mins(5),

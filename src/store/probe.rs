@@ -41,6 +41,18 @@ pub async fn probe_create_only(
     verdict.map(|()| Honesty { object, removed })
 }
 
+/// Begins an upload and gives it back: jobs that were stopped want to do the same. Nothing is left
+/// but where that is denied; then the upload stays, without a byte, until a lifecycle rule removes it.
+///
+/// # Errors
+/// Whatever kept it from being begun or aborted.
+pub async fn probe_abort(store: &dyn Store, prefix: &str, unique: &str) -> Result<(), StoreError> {
+    let object = Key::new(format!("{prefix}probe/{unique}-upload")).map_err(|error| {
+        StoreError::new(StoreErrorKind::Configuration, "probe", store.url(), error)
+    })?;
+    store.upload(&object, 1 << 20).await?.abort().await
+}
+
 async fn judge(
     store: &dyn Store,
     object: &Key,

@@ -12,7 +12,7 @@ use super::{
     retry::{Call, Effect, Retry},
     transfer::Transfer,
 };
-use crate::model::Timestamp;
+use crate::model::{Access, Connection, Timestamp};
 
 /// What a listing may take a page: pages are small, but stores think long about them.
 const PAGE_BYTES: u64 = 4 << 20;
@@ -77,8 +77,7 @@ impl Repository {
             Err(read) => Err(Fault {
                 kind: StoreErrorKind::Unclear,
                 cause: format!("{}; reading it back: {}", fault.cause, read.cause),
-                hint: read.hint,
-                again: read.again,
+                ..read
             }),
         }
     }
@@ -235,5 +234,13 @@ impl Store for Repository {
             self.run(OPERATION, prefix, 0, || self.backend.abort_stale(upload)).await?;
         }
         Ok(stale.len())
+    }
+
+    async fn access(&self) -> Result<Access, StoreError> {
+        self.run("ask for the identity at", "", 0, || self.backend.access()).await
+    }
+
+    fn connection(&self) -> Connection {
+        self.backend.connection()
     }
 }

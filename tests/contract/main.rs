@@ -10,6 +10,7 @@
 )]
 
 #[path = "../support/azurite.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
 mod azurite;
 #[path = "../support/minio.rs"]
 mod minio;

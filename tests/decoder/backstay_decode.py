@@ -14,8 +14,10 @@ import argparse, base64, binascii, datetime, hashlib, hmac, json, os, pathlib, r
 import zstandard
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
 
 
 class Refused(Exception):
@@ -352,6 +354,22 @@ class Kek:
         except ValueError as error:  # an all-zero X25519 result
             raise Refused(f"{self.name}: {error}") from None
         return open_sealed(key, nonce, text[32:], context, f"{self.name}: the wrapped DEK")
+
+
+def open_azure_wrap(algorithm, key, ciphertext, context):
+    """5.2: a wrap by Azure Key Vault, for whoever has its key elsewhere, too: an RSA private key, or 32 bytes."""
+    what = f"the DEK wrapped by {algorithm}"
+    if algorithm == "azure-kv-a256gcm":
+        need(len(ciphertext) == 60, f"{what}: {len(ciphertext)} bytes")
+        return open_sealed(key, ciphertext[:12], ciphertext[12:], context, what)
+    need(algorithm == "azure-kv-rsa-oaep-256" and len(ciphertext) >= 256 + 48, f"{what}: {len(ciphertext)} bytes")
+    wrapped, sealed = ciphertext[:-48], ciphertext[-48:]
+    try:
+        between = key.decrypt(wrapped, OAEP(mgf=MGF1(SHA256()), algorithm=SHA256(), label=None))
+    except ValueError:
+        raise Refused(f"{what}: RSA-OAEP does not open it") from None
+    need(len(between) == 32, f"{what}: a key of {len(between)} bytes")
+    return open_sealed(hkdf(between, wrapped, b"backstay/1 wrap", 32), bytes(12), sealed, context, what)
 
 
 # ---- 6: sealed objects ----

@@ -32,9 +32,12 @@ check() {
 
   helm lint "${KUBE[@]}" --quiet --strict "$CHART"
   helm lint "${KUBE[@]}" --quiet --strict "$CHART" -f "$CHART/ci/jobs.yaml"
+  helm lint "${KUBE[@]}" --quiet --strict "$CHART" -f "$CHART/ci/key-services.yaml"
   # A name that the schema does not know must be refused.
   ! helm template "${KUBE[@]}" backstay "$CHART" --set bakcup.schedule=x >/dev/null 2>&1 ||
     die 'the chart took a value that does not exist'
+  ! helm template "${KUBE[@]}" backstay "$CHART" --set keys.env.VAULT_TOKEN=x >/dev/null 2>&1 ||
+    die 'the chart took a secret for a variable'
 
   render_to "$work"
   local job
@@ -44,6 +47,7 @@ check() {
   done
 
   helm template "${KUBE[@]}" backstay "$CHART" >"$work/chart.yaml"
+  helm template "${KUBE[@]}" backstay "$CHART" -f "$CHART/ci/key-services.yaml" >"$work/key-services.yaml"
   local version
   for version in 1.31 1.35; do
     "$TOOLS/venv/bin/kubernetes-validate" -k "$version" --strict "$work"/*.yaml >"$work/said" 2>&1 ||

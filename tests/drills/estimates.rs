@@ -19,7 +19,10 @@ async fn what_drills_have_measured_is_told_and_exported() {
     let scene = Scene::make(Flavor::Mariadb, 99, Duration::from_secs(2)).await;
     let window = scene.home.run(&["window"]).expect(0).json();
     assert_eq!(window["recovery"]["measured_by"], 0, "{window:#}");
-    assert_eq!((&window["recovery"]["backup_id"], &window["last_drill"]), (&"base".into(), &().into()));
+    assert_eq!(
+        (&window["recovery"]["backup_id"], &window["last_drill"]),
+        (&"base".into(), &().into())
+    );
     for _ in 0..2 {
         scene.drill(&[]).expect(0);
     }
@@ -33,7 +36,8 @@ async fn what_drills_have_measured_is_told_and_exported() {
     // The machine has other things to do meanwhile.
     assert!(expected < took * 4.0 + 2.0 && took < expected * 4.0 + 2.0, "{expected} s, {took} s");
     // Twice the log, about twice the time to replay it.
-    let replay = |window: &serde_json::Value| window["recovery"]["replay_seconds"].as_f64().unwrap();
+    let replay =
+        |window: &serde_json::Value| window["recovery"]["replay_seconds"].as_f64().unwrap();
     scene.write(Duration::from_secs(6)).await;
     scene.archive();
     let later = scene.home.run(&["window"]).expect(0).json();

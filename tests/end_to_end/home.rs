@@ -29,7 +29,7 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = short_dir();
         fs::create_dir(dir.path().join("t")).unwrap();
         fs::write(dir.path().join("password"), format!("{PASSWORD}\n")).unwrap();

@@ -180,7 +180,7 @@ async fn versions_that_may_not_be_used_are_named() {
     assert!(why.contains("min_decryption_version"), "{why}");
     let newer = WrappedDek { ciphertext: newer, ..wrapped };
     let (what, why) = fault(kms.unwrap(&context(1), &newer).await);
-    assert_eq!(what, Fault::NotFound);
+    assert_eq!(what, Fault::NoVersion);
     assert!(why.contains("too new"), "{why}");
 }
 

@@ -169,7 +169,7 @@ impl World {
             identity: RunIdentity::default(),
             started_at: Timestamp::now(),
         };
-        Author::rewrapping(repository, cluster, by).await.unwrap().0
+        Author::begin(repository, cluster, Role::Rewrap, by).await.unwrap().0
     }
 
     pub(crate) fn key_object(dek: DekId, generation: u32) -> Key {

@@ -21,7 +21,10 @@ use axum::{
     http::{Method, Request, StatusCode},
     response::{IntoResponse, Response},
 };
-use backstay::crypto::{RunKey, random};
+use backstay::{
+    crypto::{RunKey, random},
+    model::Timestamp,
+};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
@@ -81,6 +84,8 @@ pub(crate) struct Inner {
     logins: usize,
     /// An old one does not know of associated data, and takes no notice.
     pub(crate) ignores_associated_data: bool,
+    /// Tokens may not look at themselves.
+    pub(crate) hides_tokens: bool,
 }
 
 /// The server; it ends with the test's runtime.
@@ -211,8 +216,12 @@ async fn serve(State(inner): State<Arc<Mutex<Inner>>>, request: Request<Body>) -
     if !alive {
         return denied();
     }
-    if path == "auth/token/renew-self" {
-        return inner.renew(&token);
+    match path.as_str() {
+        "auth/token/renew-self" => return inner.renew(&token),
+        // Every token may, by the default policy; not those that were made without it.
+        "auth/token/lookup-self" if inner.hides_tokens => return denied(),
+        "auth/token/lookup-self" => return inner.look_up(&token),
+        _ => {}
     }
     let Some((mount, rest)) = path.split_once('/') else { return error(404, "no handler") };
     let Some((verb, name)) = rest.split_once('/') else { return error(404, "no handler") };
@@ -363,6 +372,21 @@ impl Inner {
         let given = Token { policy: Vec::new(), ends, renewable: true };
         self.tokens.insert(token.clone(), given);
         lent(&token, self.lease)
+    }
+
+    fn look_up(&self, token: &str) -> Response {
+        let held = &self.tokens[token];
+        let left = held.ends.map(|ends| ends.saturating_duration_since(Instant::now()));
+        let ends = left.and_then(|left| {
+            let micros = i64::try_from(left.as_micros()).unwrap();
+            Timestamp::from_microseconds(Timestamp::now().as_microseconds() + micros)
+        });
+        let entity = if held.renewable { "7d2e3179" } else { "" };
+        let name = if held.renewable { "kubernetes-db-backstay" } else { "token" };
+        data(&json!({
+            "display_name": name, "entity_id": entity,
+            "expire_time": ends.map(|ends| ends.to_string()), "renewable": held.renewable,
+        }))
     }
 
     fn renew(&mut self, token: &str) -> Response {

@@ -150,6 +150,7 @@ impl Vault {
             bytes_read: sealed.bytes_read,
             bytes_stored: sealed.volumes.iter().map(|v| v.bytes).sum(),
             volumes: sealed.volumes,
+            connections: Vec::new(),
             tool_version: "test".into(),
         };
         assert!(manifest.volumes.len() > 1);

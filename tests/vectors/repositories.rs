@@ -69,7 +69,7 @@ pub(crate) fn run_record(id: RunId, dek: DekId, key: &RunKey) -> RunRecord {
         public_key: Sha256Digest(key.public_key()),
         dek_id: Some(dek),
         started_at: at(),
-        identity: RunIdentity { host: Some("db-0".into()), user: None },
+        identity: RunIdentity { host: Some("db-0".into()), ..RunIdentity::default() },
         tool_version: "0.1.0".into(),
     }
 }
@@ -115,6 +115,7 @@ fn manifest() -> (Manifest, Object) {
         payload_bytes: 2900,
         bytes_stored: volume.bytes,
         volumes: vec![volume],
+        connections: Vec::new(),
         tool_version: "0.1.0".into(),
     };
     (manifest, object)

@@ -85,16 +85,43 @@ envFrom:
 - name: BACKSTAY_STORE_REGION
   value: {{ . | quote }}
 {{- end }}
+{{- $writes := has .job (list "archive" "backup") }}
+{{- $keys := .root.Values.keys }}
 - name: BACKSTAY_KEK
-  value: file:/run/keys/{{ ternary "kek.pub" "kek" (has .job (list "archive" "backup")) }}
+  value: {{ $keys.kek | default (printf "file:/run/keys/%s" (ternary "kek.pub" "kek" $writes)) }}
+{{- if or $keys.kek $keys.signer }}
+- name: BACKSTAY_TRUST
+  value: /run/keys/kek.trust
+{{- if or $writes (eq .job "drill") }}
+- name: BACKSTAY_SIGNER
+  value: {{ $keys.signer | default "file:/run/keys/kek.signer" }}
+{{- end }}
+{{- end }}
+{{- if and $writes $keys.alsoKek }}
+- name: BACKSTAY_ALSO_KEK
+  value: {{ join "," $keys.alsoKek | quote }}
+{{- end }}
+{{- range $name, $value := $keys.env }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
 - name: BACKSTAY_FORMAT
   value: json
 {{- end }}
 
-{{- define "backstay.mounts" -}}
+{{- define "backstay.keyMounts" -}}
 - name: keys
   mountPath: /run/keys
   readOnly: true
+{{- if .root.Values.keys.tokenAudience }}
+- name: token
+  mountPath: /run/token
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "backstay.mounts" -}}
+{{ include "backstay.keyMounts" . }}
 - name: scratch
   mountPath: /tmp
 {{- end }}
@@ -104,6 +131,23 @@ envFrom:
   secret:
     secretName: {{ if eq .job "drill" }}{{ .root.Values.keys.drillSecret }}{{ else }}{{ ternary .root.Values.keys.writerSecret .root.Values.keys.readerSecret (has .job (list "archive" "backup")) }}{{ end }}
     defaultMode: 0400
+{{- with .root.Values.keys.tokenAudience }}
+- name: token
+  projected:
+    defaultMode: 0400
+    sources:
+      - serviceAccountToken:
+          path: token
+          audience: {{ . | quote }}
+          expirationSeconds: 3600
+{{- end }}
+{{- end }}
+
+{{- define "backstay.podLabels" -}}
+{{ include "backstay.labels" . }}
+{{- with .root.Values.podLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "backstay.volumes" -}}

@@ -20,11 +20,14 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use plan::{Refusal, Seen, Start, Why};
 pub use status::{Condition, Snapshot, Status};
 
-use super::{JobError, Position};
+use super::{
+    JobError, Position,
+    identity::{self, Need},
+};
 use crate::{
     crypto::{self, kms::Kms, signer::Signer},
     format::{Branch, EpochEntry, EpochReason, ForkEntry, GapEntry, Role, RunIdentity},
-    model::{Flavor, HistoryId, Timestamp},
+    model::{Connection, Flavor, HistoryId, Timestamp},
     mysql::{ConnectOptions, Server},
     pipeline::{
         PipelineError, Progress, Repository, Run, RunRequest,
@@ -109,6 +112,8 @@ pub struct Archived {
 /// `Fenced` when another archiver has claimed the log; a target error when the server does not
 /// continue the archive; whatever made it impossible to begin.
 pub async fn run(request: Request) -> Result<Archived, JobError> {
+    let need = if request.until_current { Need::Backup } else { Need::Forever };
+    identity::check(&request.repository, need).await?;
     let mut log = tip(&request.repository).await?;
     let mut takeover = request.takeover;
     let mut new_history = request.new_history;
@@ -169,6 +174,7 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             history,
             parent,
             resumes: matches!(start, Start::Resume { .. }).then(|| log.durable()).flatten(),
+            connections: connections(&request, &server),
         };
         // Where the server goes on with what it had, the owner cannot come to another place.
         let insist = reason == EpochReason::Takeover && start == (Start::Resume { gap: None });
@@ -200,6 +206,14 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             }
         }
     }
+}
+
+/// The connections that the claimant has.
+fn connections(request: &Request, server: &Server) -> Vec<Connection> {
+    let mut used = vec![request.repository.store().connection(), request.kms.connection()];
+    used.extend(request.also.iter().map(|kms| kms.connection()));
+    used.extend([request.signer.connection(), server.connection().clone()]);
+    identity::known(used)
 }
 
 /// Where to read on, and what a new history branches off from.

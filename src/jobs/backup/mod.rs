@@ -18,11 +18,15 @@ use increment::Kind;
 pub(super) use local::{find as find_engine, kind_for as engine_for};
 use source::Stream;
 
-use super::{JobError, Position, choose::COMMITTED};
+use super::{
+    JobError, Position,
+    choose::COMMITTED,
+    identity::{self, Need},
+};
 use crate::{
     crypto::{self, kms::Kms, signer::Signer},
     format::{EngineRecord, Manifest, Payload, Role, RunIdentity, SourceRecord, layout},
-    model::{AttemptId, BackupId, EngineKind, ProofKind, Timestamp, TransportSecurity},
+    model::{AttemptId, BackupId, Connection, EngineKind, ProofKind, Timestamp, TransportSecurity},
     mysql::{
         ConnectOptions,
         xbstream::{Dialect, Validator, WholeStream},
@@ -129,6 +133,8 @@ pub struct BackupResult {
     pub position: Position,
     /// How the connection to the database was protected.
     pub tls: TransportSecurity,
+    /// The connections that were used, and how each was protected.
+    pub connections: Vec<Connection>,
     /// Where it is.
     pub location: String,
     /// The KEK that wraps its key.
@@ -159,6 +165,7 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
         Some(id) => id.clone(),
         None => BackupId::fresh(started_at, crypto::random().map_err(PipelineError::from)?),
     };
+    identity::check(&request.repository, Need::Backup).await?;
     if let Some(found) = complete(&request.repository, &id).await? {
         return already_complete(&request, found, started_at).await;
     }
@@ -190,7 +197,7 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
         base: kind.base().cloned(),
         source: SourceRecord {
             kind: end.source.to_owned(),
-            database_transport: end.database_transport,
+            database_transport: end.database_transport(),
             stream_transport: end.stream_transport,
         },
         server: Some(server),
@@ -201,6 +208,7 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
         bytes_read: sealed.bytes_read,
         bytes_stored: sealed.volumes.iter().map(|v| v.bytes).sum(),
         volumes: sealed.volumes,
+        connections: connections(&request, &end),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     // A base that went meanwhile leaves nothing to commit on.
@@ -222,6 +230,16 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
         result.full_because = Some(why);
     }
     Ok(result)
+}
+
+/// The connections that the backup was made over, as each was last.
+fn connections(request: &Request, end: &source::End) -> Vec<Connection> {
+    let mut used = vec![request.repository.store().connection(), request.kms.connection()];
+    used.extend(request.also.iter().map(|kms| kms.connection()));
+    used.push(request.signer.connection());
+    used.extend(end.database.clone());
+    used.extend(end.stream_connection.clone());
+    identity::known(used)
 }
 
 /// Moves the stream into the repository, and proves that it was whole.
@@ -354,6 +372,7 @@ fn result(
         gtid_set: server.as_ref().and_then(|s| s.gtid_set.as_ref()).map(ToString::to_string),
         position: server.and_then(|s| s.position).into(),
         tls: manifest.source.database_transport,
+        connections: manifest.connections,
         kek: request.kms.name().to_owned(),
         base: manifest.base.map(|base| base.backup_id),
         full_because: None,

@@ -4,7 +4,7 @@ use super::{Check, Status};
 use crate::{
     crypto::{Dek, kms::KmsError},
     jobs::restore::needed_bytes,
-    model::{ByteSize, TransportSecurity},
+    model::ByteSize,
     mysql::checks::{Finding, Level},
     pipeline::budget::Budget,
     store::{Honesty, StoreError, StoreErrorKind},
@@ -23,25 +23,6 @@ pub(super) fn finding(prefix: &str, found: &Finding) -> Check {
         Level::Fail => Status::Fail,
     };
     Check::new(format!("{prefix} {}", found.name), status, &found.value, &found.remedy)
-}
-
-/// How the connection to the database is protected.
-pub(super) fn transport(transport: TransportSecurity) -> Check {
-    let warn = |detail, remedy| Check::new("tls", Status::Warn, detail, remedy);
-    match transport {
-        TransportSecurity::Local => Check::ok("tls", "a local socket; nothing leaves the machine"),
-        TransportSecurity::TlsVerified => {
-            Check::ok("tls", "TLS, and the server's certificate is verified")
-        }
-        TransportSecurity::TlsUnverified => warn(
-            "TLS, and the server's certificate is not verified",
-            "give --mysql-tls verify-identity and --mysql-tls-ca: anybody could answer",
-        ),
-        TransportSecurity::Plain | TransportSecurity::Unknown => warn(
-            "TCP without TLS",
-            "give --mysql-tls verify-identity and --mysql-tls-ca, or use --mysql-socket",
-        ),
-    }
 }
 
 /// How far the server's clock is ahead of ours, in seconds, and how long the question took.
@@ -116,7 +97,7 @@ pub(super) fn probe(url: &str, probed: &Result<Honesty, StoreError>) -> Vec<Chec
     vec![store, honesty, put, get, delete]
 }
 
-fn unknown(check: &str) -> Check {
+pub(super) fn unknown(check: &str) -> Check {
     Check::new(check, Status::NotChecked, "not checked: an earlier check failed", "")
 }
 
@@ -291,12 +272,5 @@ mod tests {
         let budget = Budget::for_cores(16);
         assert_eq!(memory(&budget, None).status, Status::Ok);
         assert_eq!(memory(&budget, Some(64 << 20)).status, Status::Warn);
-    }
-
-    #[test]
-    fn only_a_verified_certificate_or_a_socket_is_quiet() {
-        assert_eq!(transport(TransportSecurity::TlsVerified).status, Status::Ok);
-        assert_eq!(transport(TransportSecurity::TlsUnverified).status, Status::Warn);
-        assert_eq!(transport(TransportSecurity::Plain).status, Status::Warn);
     }
 }

@@ -49,7 +49,7 @@ impl Assertions {
         let mut reader = Reader::new(text);
         let mut statements = Vec::new();
         while let Some(Raw { name, line, sql }) = reader.next()? {
-            statements.push(statement(name, line, sql)?);
+            statements.push(statement(&name, line, sql)?);
         }
         if !statements.iter().any(|statement| matches!(statement, Statement::Assert(_))) {
             return Err("there is no assertion in it".to_owned());
@@ -66,7 +66,7 @@ struct Raw {
     sql: String,
 }
 
-fn statement(name: Vec<String>, line: usize, sql: String) -> Result<Statement, String> {
+fn statement(name: &[String], line: usize, sql: String) -> Result<Statement, String> {
     let word: String = sql.chars().take_while(char::is_ascii_alphabetic).collect();
     if word.eq_ignore_ascii_case("USE") {
         let schema = sql[word.len()..].trim();

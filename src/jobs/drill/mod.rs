@@ -160,7 +160,7 @@ pub async fn run(request: Request) -> Result<Drilled, JobError> {
     };
     tracing::info!(drill_id = %drill_id, scratch = %scratch.path().display(), "drill begins");
     let mut drill = Drill { request, drilled: Drilled::new(drill_id, started_at), scratch };
-    drill.recover_and_look().await?;
+    Box::pin(drill.recover_and_look()).await?;
     let Drill { mut drilled, scratch, .. } = drill;
     drop(scratch);
     drilled.finished_at = Timestamp::now();
@@ -180,7 +180,7 @@ struct Drill {
 
 impl Drill {
     async fn recover_and_look(&mut self) -> Result<(), JobError> {
-        match self.steps().await {
+        match Box::pin(self.steps()).await {
             Ok(()) => {}
             // It has shown nothing.
             Err(JobError::Pipeline(PipelineError::Stopped)) => {
@@ -201,7 +201,7 @@ impl Drill {
         let begun = Instant::now();
         let owner = Owner::find(None)?;
         owner.give(self.scratch.path())?;
-        let restored = restore::run(self.restore_request(target.clone(), backup)).await?;
+        let restored = Box::pin(restore::run(self.restore_request(target.clone(), backup))).await?;
         let seconds = seconds_since(begun);
         let found = self.manifest(&restored.backup_id).await?;
         let target_time = target_time(&target, &restored, &windows);

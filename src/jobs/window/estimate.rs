@@ -74,11 +74,10 @@ pub(super) fn estimate(work: Work, drills: &[DrillRecord]) -> Estimate {
     let replay = rate(|m| m.log_bytes, |m| m.replay_ms, ASSUMED_REPLAY);
     // A clone needs no preparing: then nothing is what was measured.
     let unprepared = !measured.is_empty() && measured.iter().all(|m| m.prepare_ms == 0);
-    let prepare_seconds = match unprepared {
-        true => 0.0,
-        false => {
-            float(work.payload_bytes) / rate(|m| m.payload_bytes, |m| m.prepare_ms, ASSUMED_PREPARE)
-        }
+    let prepare_seconds = if unprepared {
+        0.0
+    } else {
+        float(work.payload_bytes) / rate(|m| m.payload_bytes, |m| m.prepare_ms, ASSUMED_PREPARE)
     };
     let start = median(measured.iter().map(|m| float(m.start_ms) / 1000.0).collect());
     let start_seconds = tenth(start.unwrap_or(ASSUMED_START));

@@ -206,7 +206,7 @@ async fn drills(repository: &Repository) -> Result<Vec<DrillRecord>, JobError> {
         match found {
             Ok(found) => believed.push(found.record),
             Err(error) => {
-                tracing::warn!(%drill_id, %error, "the record of a drill is not believed")
+                tracing::warn!(%drill_id, %error, "the record of a drill is not believed");
             }
         }
     }

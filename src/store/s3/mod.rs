@@ -2,30 +2,43 @@
 
 mod client;
 mod fault;
+mod identity;
 mod multipart;
 mod read;
+mod web_identity;
 
 use std::{fmt, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
-use aws_sdk_s3::{Client, primitives::ByteStream, types::ChecksumMode};
+use aws_sdk_s3::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    primitives::ByteStream,
+    types::ChecksumMode,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 
 pub(super) use self::client::connect;
-use self::{fault::fault, multipart::S3Parts};
+use self::{fault::fault, identity::Identity, multipart::S3Parts};
 use super::{
     Key, ObjectInfo, StoreErrorKind,
     backend::{Backend, Fault, Parts, Stale},
     open::Place,
 };
-use crate::model::Timestamp;
+use crate::{
+    model::{Access, Connection, Peer, Timestamp},
+    transport::Dialer,
+};
 
 #[derive(Clone)]
 pub(super) struct S3 {
     client: Client,
     place: Place,
     sign_payloads: bool,
+    identity: Arc<Identity>,
+    dialer: Dialer,
 }
 
 impl fmt::Debug for S3 {
@@ -53,6 +66,33 @@ impl S3 {
         self.place.full(key.as_str())
     }
 
+    /// One request. Credentials that are refused as such are fetched anew, and when there are
+    /// others the request may do better with them.
+    async fn call<T, E>(
+        &self,
+        writes: bool,
+        sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Fault>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let generation = self.identity.credentials.ready().await?;
+        match sent.await {
+            Ok(answer) => {
+                self.identity.credentials.accepted();
+                Ok(answer)
+            }
+            Err(error) => {
+                let mut fault = fault(&error, writes);
+                if fault.refused {
+                    fault.again = self.identity.credentials.refused(generation).await;
+                    fault = self.identity.named(fault);
+                }
+                Err(fault)
+            }
+        }
+    }
+
     async fn fetch(
         &self,
         key: &Key,
@@ -65,7 +105,7 @@ impl S3 {
             Some(range) => request.range(format!("bytes={}-{}", range.start, range.end - 1)),
             None => request.checksum_mode(ChecksumMode::Enabled),
         };
-        let answer = request.send().await.map_err(|e| fault(&e, false))?;
+        let answer = self.call(false, request.send()).await?;
         let length = answer.content_length().and_then(|n| u64::try_from(n).ok());
         if let Some(range) = &range {
             let wanted = range.end - range.start;
@@ -90,7 +130,7 @@ impl Backend for S3 {
             .body(ByteStream::from(body))
             .customize();
         let request = if self.sign_payloads { request } else { request.disable_payload_signing() };
-        request.send().await.map(drop).map_err(|e| fault(&e, true))
+        self.call(true, request.send()).await.map(drop)
     }
 
     async fn begin(&self, key: &Key, _part_size: usize) -> Result<Arc<dyn Parts>, Fault> {
@@ -120,7 +160,7 @@ impl Backend for S3 {
 
     async fn head(&self, key: &Key) -> Result<ObjectInfo, Fault> {
         let request = self.client.head_object().bucket(&self.place.bucket).key(self.full(key));
-        let answer = request.send().await.map_err(|e| fault(&e, false))?;
+        let answer = self.call(false, request.send()).await?;
         let size = answer.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
         Ok(ObjectInfo { key: key.clone(), size, modified: time(answer.last_modified()) })
     }
@@ -136,13 +176,16 @@ impl Backend for S3 {
             .bucket(&self.place.bucket)
             .prefix(self.place.full(prefix))
             .set_start_after(after.map(|key| self.full(key)));
-        let place = self.place.clone();
-        let pages = futures::stream::try_unfold(Some(request), |request| async {
-            let Some(request) = request else { return Ok::<_, Fault>(None) };
-            let answer = request.clone().send().await.map_err(|e| fault(&e, false))?;
-            let next = answer.next_continuation_token().map(str::to_owned);
-            let next = next.map(|token| request.continuation_token(token));
-            Ok(Some((answer.contents.unwrap_or_default(), next)))
+        let (place, s3) = (self.place.clone(), self.clone());
+        let pages = futures::stream::try_unfold(Some(request), move |request| {
+            let s3 = s3.clone();
+            async move {
+                let Some(request) = request else { return Ok::<_, Fault>(None) };
+                let answer = s3.call(false, request.clone().send()).await?;
+                let next = answer.next_continuation_token().map(str::to_owned);
+                let next = next.map(|token| request.continuation_token(token));
+                Ok(Some((answer.contents.unwrap_or_default(), next)))
+            }
         });
         pages
             .flat_map(move |page| {
@@ -158,28 +201,23 @@ impl Backend for S3 {
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, Fault> {
         let full = self.place.full(prefix);
         let mut folders = Vec::new();
-        let mut pages = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.place.bucket)
-            .prefix(&full)
-            .delimiter("/")
-            .into_paginator()
-            .send();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|e| fault(&e, false))?;
+        let request = self.client.list_objects_v2().bucket(&self.place.bucket).prefix(&full);
+        let mut next = Some(request.delimiter("/"));
+        while let Some(request) = next {
+            let page = self.call(false, request.clone().send()).await?;
             let names = page.common_prefixes().iter().filter_map(|p| {
                 let name = p.prefix()?.strip_prefix(&full)?.strip_suffix('/')?;
                 Key::new(name).is_ok().then(|| name.to_owned())
             });
             folders.extend(names);
+            next = page.next_continuation_token().map(|token| request.continuation_token(token));
         }
         Ok(folders)
     }
 
     async fn delete(&self, key: &Key) -> Result<(), Fault> {
         let request = self.client.delete_object().bucket(&self.place.bucket).key(self.full(key));
-        request.send().await.map(drop).map_err(|e| fault(&e, false))
+        self.call(false, request.send()).await.map(drop)
     }
 
     async fn stale(&self, prefix: &str, before: Timestamp) -> Result<Vec<Stale>, Fault> {
@@ -191,6 +229,14 @@ impl Backend for S3 {
             Err(fault) if fault.kind == StoreErrorKind::NotFound => Ok(()),
             done => done,
         }
+    }
+
+    async fn access(&self) -> Result<Access, Fault> {
+        self.identity.access().await
+    }
+
+    fn connection(&self) -> Connection {
+        self.dialer.seen().connection(Peer::Store)
     }
 }
 
