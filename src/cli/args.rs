@@ -4,7 +4,12 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{doctor::DoctorArgs, find::FindArgs, keys::KeysCommand};
+use super::{
+    doctor::DoctorArgs,
+    find::FindArgs,
+    keys::KeysCommand,
+    prune::{HoldArgs, PruneArgs, UnholdArgs},
+};
 use crate::{
     model::{BackupId, ClusterName, Gtid, GtidState, HistoryId, Timestamp},
     pipeline::{ChainHead, Level},
@@ -113,6 +118,12 @@ pub(super) enum Command {
     Find(FindArgs),
     /// Check that everything stored is as it was written: every chunk, every hash, the audit chain
     Verify(VerifyArgs),
+    /// Remove the backups and binary logs that no rule keeps any more: tombstones, a time of grace, a second look
+    Prune(PruneArgs),
+    /// Keep a backup, whatever the rules say; a tombstone that it has is taken away
+    Hold(HoldArgs),
+    /// Let a backup go again that was held
+    Unhold(UnholdArgs),
     /// Check from here whether backups and restores would work, and say what to do
     Doctor(Box<DoctorArgs>),
     /// Make local keys and trust files, wrap every backup's key for another KEK, tell which KEK opens what

@@ -10,6 +10,7 @@ mod log;
 mod output;
 mod progress;
 mod providers;
+mod prune;
 mod run;
 mod termination;
 mod wire;

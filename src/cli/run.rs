@@ -13,7 +13,7 @@ use super::{
     exit::Exit,
     find, keys, listen,
     output::{self, Text},
-    progress, wire,
+    progress, prune, wire,
 };
 use crate::{
     jobs::{self, JobError, restore::Target},
@@ -96,6 +96,9 @@ async fn dispatch(
             output::success(format, &result);
             Ok(code)
         }
+        Command::Prune(args) => Box::pin(prune::run(global, args, progress)).await,
+        Command::Hold(args) => prune::hold(global, args).await,
+        Command::Unhold(args) => prune::unhold(global, args).await,
         Command::Doctor(args) => {
             let checks = doctor::run(global, &args).await;
             let code = if jobs::doctor::is_well(&checks.0) {

@@ -29,6 +29,18 @@ pub enum Role {
     Archive,
     /// Further generations of key records; such a run seals nothing, and has no DEK.
     Rewrap,
+    /// Marks and horizons; it has no DEK either.
+    Prune,
+    /// What it copies is signed already; horizons of the copy. It has no DEK either.
+    Copy,
+}
+
+impl Role {
+    /// Whether such a run seals data, and has a DEK of its own.
+    #[must_use]
+    pub fn seals(self) -> bool {
+        matches!(self, Self::Backup | Self::Archive)
+    }
 }
 
 /// Who ran a job, as far as the job can tell.
@@ -57,7 +69,7 @@ pub struct RunRecord {
     pub role: Role,
     /// Its Ed25519 public key (RFC 8032), 64 hexadecimal digits.
     pub public_key: Sha256Digest,
-    /// The DEK that it seals with; a run that rewraps has none.
+    /// The DEK that it seals with; a run that seals nothing has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dek_id: Option<DekId>,
     /// When it began.
@@ -106,7 +118,7 @@ pub struct AuditRecord {
     pub run_id: RunId,
     /// When.
     pub at: Timestamp,
-    /// What was done: `backup-committed`, `rewrap-begun` or `rewrap-ended`.
+    /// What was done, such as `backup-committed`; docs/format.md lists all.
     pub action: String,
     /// To what: a backup id, or the name of the KEK that wraps were made with.
     pub subject: String,

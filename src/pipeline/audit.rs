@@ -5,10 +5,13 @@ use sha2::{Digest, Sha256};
 
 use super::{Author, ChainHead, Finding, PipelineError, Repository, repository::key};
 use crate::{
-    format::{AuditRecord, Payload, layout},
+    format::{AuditRecord, Payload, Role, layout},
     model::{Sha256Digest, Timestamp},
     store::StoreErrorKind,
 };
+
+/// The act that removes a backup, as the chain names it: its manifest may be missing from then on.
+pub const PRUNED: &str = "backup-pruned";
 
 /// How often to try the next number when other runs append, too.
 const RACES: u32 = 64;
@@ -82,6 +85,11 @@ async fn read(
             object,
             format!("it is record {}", found.record.number),
         ));
+    }
+    if found.record.action == PRUNED
+        && repository.run(found.record.run_id).await?.role != Role::Prune
+    {
+        return Err(PipelineError::integrity(object, "its run may not remove backups"));
     }
     Ok((found.record, found.sha256))
 }

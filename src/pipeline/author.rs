@@ -63,6 +63,21 @@ impl Author {
         Ok((author, sha256))
     }
 
+    /// A run of another role that seals nothing, and so has no DEK. Its record is stored.
+    ///
+    /// # Errors
+    /// When the store or the signer fails.
+    pub async fn without_dek(
+        repository: Arc<Repository>,
+        cluster: ClusterUuid,
+        role: Role,
+        by: Introduction<'_>,
+    ) -> Result<Self, PipelineError> {
+        let author = Self::new(repository, cluster, RunId::from_bytes(crypto::random()?))?;
+        author.introduce(&by, role, None).await?;
+        Ok(author)
+    }
+
     /// Stores the run's record, signed by the signer. Returns the hash of what is stored.
     pub(super) async fn introduce(
         &self,

@@ -29,8 +29,10 @@ pub fn purpose(role: Role) -> &'static str {
     match role {
         Role::Backup => "backup",
         Role::Archive => "archive",
-        // Such a run has no DEK, so no wrap bears this.
+        // Such a run has no DEK, so no wrap bears these.
         Role::Rewrap => "rewrap",
+        Role::Prune => "prune",
+        Role::Copy => "copy",
     }
 }
 

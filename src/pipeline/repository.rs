@@ -6,12 +6,12 @@ use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use super::PipelineError;
+use super::{PipelineError, Standing, marked_backup};
 use crate::{
     crypto::{signer::Trust, verify},
     format::{
-        AuditRecord, ClusterRecord, Envelope, KeyRecord, LogRecord, MAX_RECORD_BYTES, Manifest,
-        Payload, Role, RunRecord, VolumeRecord, layout,
+        AuditRecord, ClusterRecord, Envelope, HorizonRecord, KeyRecord, LogRecord,
+        MAX_RECORD_BYTES, Manifest, MarkRecord, Payload, Role, RunRecord, VolumeRecord, layout,
     },
     model::{BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest},
     store::{Key, Store, StoreErrorKind},
@@ -40,7 +40,15 @@ macro_rules! signed_by_run {
     )*};
 }
 
-signed_by_run!(ClusterRecord, KeyRecord, AuditRecord, Manifest, LogRecord);
+signed_by_run!(
+    ClusterRecord,
+    KeyRecord,
+    AuditRecord,
+    Manifest,
+    LogRecord,
+    MarkRecord,
+    HorizonRecord
+);
 
 /// A record that has been believed, and the hash of its stored bytes.
 #[derive(Debug, Clone)]
@@ -101,6 +109,18 @@ impl Repository {
         Ok(*known)
     }
 
+    /// The run that has created the cluster.
+    ///
+    /// # Errors
+    /// When the record cannot be read or believed, or is not there.
+    pub async fn founder(&self) -> Result<RunId, PipelineError> {
+        let object = layout::cluster(&self.cluster);
+        match self.record::<ClusterRecord>(object.clone()).await? {
+            Some(found) => Ok(found.record.run_id),
+            None => Err(PipelineError::integrity(object, "it is missing")),
+        }
+    }
+
     /// The manifest of a backup, believed; nothing when the backup is not complete.
     ///
     /// # Errors
@@ -140,6 +160,7 @@ impl Repository {
     }
 
     /// All complete backups, newest first, each with its manifest or why that is not believed.
+    /// One that is being removed is complete no more.
     ///
     /// # Errors
     /// When the store fails.
@@ -147,6 +168,7 @@ impl Repository {
         &self,
     ) -> Result<Vec<(BackupId, Result<Found<Manifest>, PipelineError>)>, PipelineError> {
         let ids = self.ids().await?;
+        let marks = self.backup_marks().await?;
         let read = stream::iter(ids.into_iter().map(|id| async move {
             match self.manifest(&id).await {
                 Ok(None) => Ok(None),
@@ -157,6 +179,10 @@ impl Repository {
         }));
         let mut found: Vec<_> =
             read.buffered(PARALLEL).try_filter_map(|b| async { Ok(b) }).try_collect().await?;
+        found.retain(|(id, found)| {
+            let (Some(marks), Ok(found)) = (marks.get(id), found) else { return true };
+            !matches!(marks.standing(&marked_backup(found)), Standing::Swept(_))
+        });
         found.sort_by_key(|(id, manifest)| {
             std::cmp::Reverse((manifest.as_ref().map(|m| m.record.finished_at).ok(), id.clone()))
         });
@@ -190,7 +216,7 @@ impl Repository {
         if record.run_id != id {
             return Err(PipelineError::integrity(object, "it is the record of another run"));
         }
-        if record.dek_id.is_some() == (record.role == Role::Rewrap) {
+        if record.dek_id.is_some() != record.role.seals() {
             let why = "a run seals with a DEK, or rewraps and has none";
             return Err(PipelineError::integrity(object, why));
         }

@@ -57,7 +57,8 @@ impl Archiver {
     pub(crate) fn archive(&self) -> Archive {
         let mut segments = self.archive.0.clone();
         segments.extend(self.state.segments.iter().cloned());
-        Archive { segments, notes: self.archive.1.clone(), state: self.state.clone() }
+        let (notes, state) = (self.archive.1.clone(), self.state.clone());
+        Archive { segments, notes, state, ..Archive::default() }
     }
 
     fn append(&mut self, entry: LogEntry, now: Timestamp) -> u64 {

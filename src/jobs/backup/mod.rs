@@ -28,7 +28,7 @@ use crate::{
         Commit, Committed, Found, Inspect, Level, PipelineError, Progress, Repository, Run,
         RunRequest, SealRequest, Sealed, append_audit,
         budget::{Budget, CHUNKS_PER_VOLUME},
-        commit, key, seal_stream,
+        commit, key, marked_run, seal_stream,
     },
 };
 
@@ -190,6 +190,7 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
         volumes: sealed.volumes,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
+    must_be_wanted(&run).await?;
     let committing = Commit { manifest, stream: whole, ending: end.ending };
     let Committed { manifest, sha256 } = match commit(&run, committing).await {
         // Another attempt at this very backup was quicker: the backup exists, and ours awaits `prune`.
@@ -291,7 +292,28 @@ async fn complete(
             why: format!("{object} is there and is not believed: {why}"),
         }
         .into()),
+        Ok(Some(found)) => match repository.standing(&found).await?.condemned() {
+            None => Ok(Some(found)),
+            Some(mark) => Err(PipelineError::Taken {
+                id: id.to_string(),
+                why: format!(
+                    "it has had a tombstone since {}, and will be removed: `backstay hold` keeps it",
+                    mark.at
+                ),
+            }
+            .into()),
+        },
         other => Ok(other?),
+    }
+}
+
+/// A run that stood still for days may have been given up, and its volumes removed: it must not
+/// commit them. `prune` gives its tombstone a time of grace, and looks for a manifest after that.
+async fn must_be_wanted(run: &Run) -> Result<(), JobError> {
+    let subject = marked_run(run.id);
+    match run.repository.marks_of(&subject).await?.standing(&subject).condemned() {
+        None => Ok(()),
+        Some(mark) => Err(PipelineError::GivenUp { run: run.id, since: mark.at }.into()),
     }
 }
 

@@ -2,15 +2,13 @@
 
 mod keys;
 mod log;
+mod marks;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{
-    JobError,
-    choose::{COMMITTED, contradiction},
-};
+use super::{Committed, JobError};
 use crate::{
     crypto::kms::Kms,
     format::{AuditRecord, Manifest, layout},
@@ -123,7 +121,8 @@ pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verif
     let (records, head, chain) = verify_chain(repository, at_least).await?;
     let mut findings: Vec<Problem> = chain.into_iter().map(Into::into).collect();
     let mut listed = repository.backups().await?;
-    findings.extend(against_chain(repository, &records, &listed));
+    let swept = repository.swept().await?;
+    findings.extend(against_chain(repository, &records, &listed, &swept));
     if let Some(wanted) = &request.id {
         listed.retain(|(id, _)| id == wanted);
         if listed.is_empty() {
@@ -167,6 +166,7 @@ pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verif
     }
     if request.id.is_none() {
         findings.extend(keys::check(repository, &deks).await?);
+        findings.extend(marks::check(repository).await?);
     }
     let ok = findings.is_empty()
         && backups.iter().all(|b| b.findings.is_empty())
@@ -188,23 +188,25 @@ fn against_chain(
     repository: &Repository,
     records: &[AuditRecord],
     listed: &[(BackupId, Result<Found<Manifest>, PipelineError>)],
+    swept: &BTreeSet<BackupId>,
 ) -> Vec<Problem> {
     let mut findings = Vec::new();
     let mut note = |id: &BackupId, why: String| {
         let object = layout::manifest(repository.cluster(), id);
         findings.push(Problem { object, chunk: None, why });
     };
-    let committed = || records.iter().filter(|record| record.action == COMMITTED);
-    for id in committed().filter_map(|record| record.subject.parse::<BackupId>().ok()) {
-        if listed.iter().all(|(listed, _)| *listed != id) {
-            note(&id, contradiction(records, &id, None).unwrap_or_default());
+    let committed = Committed::of(records);
+    let there: BTreeSet<&BackupId> = listed.iter().map(|(id, _)| id).chain(swept).collect();
+    for id in committed.subjects().filter_map(|subject| subject.parse::<BackupId>().ok()) {
+        if !there.contains(&id) {
+            note(&id, committed.contradicts(&id, None).unwrap_or_default());
         }
     }
     for (id, found) in listed {
         let Ok(found) = found else { continue };
-        if let Some(why) = contradiction(records, id, Some(found)) {
+        if let Some(why) = committed.contradicts(id, Some(found)) {
             note(id, why);
-        } else if committed().all(|record| record.subject != id.as_str()) {
+        } else if !committed.has(id) {
             // Whoever removes the newest records of the chain leaves this behind; so does a job
             // that was killed in the instant after its commit.
             note(

@@ -3,12 +3,15 @@
 use super::{Target, Wanted};
 use crate::{
     format::Manifest,
-    jobs::{JobError, choose, contradiction},
+    jobs::{
+        Committed, JobError, choose,
+        choose::{condemned, uncondemned},
+    },
     model::{BackupId, Timestamp},
     pipeline::{
-        Repository,
+        Repository, Standing,
         log::{Base, Coverage, Line, Lines},
-        verify_chain,
+        marked_backup, verify_chain,
     },
 };
 
@@ -40,7 +43,9 @@ pub(in crate::jobs::restore) async fn find<'a>(
     }
     // Without a log an older backup is an older point, and is never taken for the newest in silence.
     if id.is_some() || *target == Target::Backup || lines.is_empty() {
-        let manifest = choose(repository, *id).await?.record;
+        let found = choose(repository, *id).await?;
+        uncondemned(repository, &found).await?;
+        let manifest = found.record;
         let coverage = lines.along(&Base::from(&manifest), *line);
         return match unfit(&manifest, &coverage, wanted, lines) {
             None => Ok(Chosen { manifest, coverage, passed_over: Vec::new() }),
@@ -48,6 +53,8 @@ pub(in crate::jobs::restore) async fn find<'a>(
         };
     }
     let (records, ..) = verify_chain(repository, None).await?;
+    let committed = Committed::of(&records);
+    let marks = repository.backup_marks().await?;
     let mut unfits = Vec::new();
     let mut passed_over = Vec::new();
     for (id, found) in repository.backups().await? {
@@ -56,8 +63,17 @@ pub(in crate::jobs::restore) async fn find<'a>(
             continue;
         }
         let manifest = match &found {
-            Ok(found) => match contradiction(&records, &id, Some(found)) {
-                None => found.record.clone(),
+            Ok(found) => match committed.contradicts(&id, Some(found)) {
+                None => {
+                    let subject = marked_backup(found);
+                    let standing = marks.get(&id).map(|marks| marks.standing(&subject));
+                    if let Some(mark) = standing.as_ref().and_then(Standing::condemned) {
+                        let why = condemned(&id, mark);
+                        unfits.push(Unfit { id, why, until: None });
+                        continue;
+                    }
+                    found.record.clone()
+                }
                 Some(why) => {
                     passed_over.push(id.clone());
                     tracing::warn!(backup_id = %id, why, "a damaged backup is passed over");

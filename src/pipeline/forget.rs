@@ -1,0 +1,82 @@
+//! Removing what was decided to be removed, and nothing that a lock still holds.
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{PipelineError, Repository};
+use crate::{
+    model::{Protection, Timestamp},
+    store::{Key, StoreErrorKind},
+};
+
+/// Objects that are removed at once.
+const PARALLEL: usize = 16;
+
+/// What became of objects that were to be removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Objects that are gone.
+    pub objects: u64,
+    /// Their bytes, as far as they were listed.
+    pub bytes: u64,
+    /// Objects that a lock still holds.
+    pub locked: u64,
+    /// The latest end of these locks, where they have one.
+    pub locked_until: Option<Timestamp>,
+}
+
+impl Removed {
+    /// Both together.
+    pub fn add(&mut self, other: Self) {
+        self.objects += other.objects;
+        self.bytes += other.bytes;
+        self.locked += other.locked;
+        self.locked_until = self.locked_until.max(other.locked_until);
+    }
+}
+
+/// Whether a protection still holds an object at this time.
+#[must_use]
+pub fn is_locked(protection: &Protection, now: Timestamp) -> bool {
+    protection.legal_hold || protection.retention.is_some_and(|held| held.until > now)
+}
+
+impl Repository {
+    /// What protects an object; nothing does when it is not there.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn protection(&self, key: &Key) -> Result<Protection, PipelineError> {
+        match self.store().protection(key).await {
+            Ok(protection) => Ok(protection),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(Protection::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes these objects; what a lock holds at this time stays, and is counted.
+    ///
+    /// # Errors
+    /// When the store fails. What was removed before stays removed.
+    pub async fn remove(
+        &self,
+        objects: Vec<(Key, u64)>,
+        now: Timestamp,
+    ) -> Result<Removed, PipelineError> {
+        let each = objects.into_iter().map(|(key, bytes)| async move {
+            let protection = self.protection(&key).await?;
+            if is_locked(&protection, now) {
+                let locked_until = protection.retention.map(|held| held.until);
+                return Ok(Removed { locked: 1, locked_until, ..Removed::default() });
+            }
+            self.store().delete(&key).await?;
+            Ok::<_, PipelineError>(Removed { objects: 1, bytes, ..Removed::default() })
+        });
+        let removed = stream::iter(each).buffer_unordered(PARALLEL);
+        removed
+            .try_fold(Removed::default(), |mut sum, one| async move {
+                sum.add(one);
+                Ok(sum)
+            })
+            .await
+    }
+}
