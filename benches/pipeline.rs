@@ -23,7 +23,7 @@ use backstay::{
         budget::{Budget, CHUNK_BYTES, CHUNKS_PER_VOLUME},
         compressor, open_objects, seal_stream,
     },
-    store::{self, Key, Store, StoreOptions},
+    store::{self, Keep, Key, Store, StoreOptions},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -223,6 +223,7 @@ async fn up(stream: &[u8], level: Level) -> Outcome<Stored> {
         dek_id: DekId::from_bytes([3; 16]),
         dek: Dek::from_bytes([4; 32]),
         volume_key: Box::new(volume_key),
+        keep: Box::new(Keep::default),
         level,
         budget: Budget::here(),
         progress: Arc::new(Progress::default()),

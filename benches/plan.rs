@@ -143,7 +143,14 @@ async fn write(repository: &Arc<Repository>, keys: &Path, tails: u64) -> Outcome
     };
     let history = HistoryId::from_bytes([7; 16]);
     let reason = EpochReason::First;
-    let claim = EpochEntry { reason, server, history, parent: None, resumes: None };
+    let claim = EpochEntry {
+        reason,
+        server,
+        history,
+        parent: None,
+        resumes: None,
+        connections: Vec::new(),
+    };
     let claimed = LogWriter::claim(run, LogState::default(), claim, false).await;
     let mut writer = claimed.map_err(|(error, _)| error)?;
     let body = Bytes::from(vec![0x5a; 300]);

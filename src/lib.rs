@@ -4,11 +4,11 @@
 //! other one fails `tests/layers.rs`.
 //!
 //! ```text
-//! cli → jobs → pipeline → { process, format, crypto, store, mysql } → model
+//! cli → jobs → pipeline → { process, format, crypto, store, mysql } → { transport } → model
 //! ```
 //!
 //! The five rooms in braces do not know one another; what they share lives in
-//! [`model`]. Each room has its own small error type, and only [`cli`] turns
+//! [`model`], and how they reach anything outside in [`transport`]. Each room has its own small error type, and only [`cli`] turns
 //! errors into exit codes.
 
 #![forbid(unsafe_code)]
@@ -22,3 +22,4 @@ pub mod mysql;
 pub mod pipeline;
 pub mod process;
 pub mod store;
+pub mod transport;

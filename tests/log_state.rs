@@ -110,7 +110,14 @@ impl Archiver {
             server_id: 1,
         };
         let history = HistoryId::from_bytes([1; 16]);
-        self.write(LogEntry::Epoch(EpochEntry { reason, server, history, parent: None, resumes }));
+        self.write(LogEntry::Epoch(EpochEntry {
+            reason,
+            server,
+            history,
+            parent: None,
+            resumes,
+            connections: Vec::new(),
+        }));
     }
 
     fn name(&self) -> String {

@@ -3,7 +3,13 @@
 //!
 //! `./dev lint` also validates the schema, and that `jobs/` is what the chart renders.
 
-use std::{collections::BTreeMap, error::Error, fs, path::Path};
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "support/tools.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod tools;
+
+use std::{collections::BTreeMap, error::Error, fs, path::Path, process::Command};
 
 use serde_json::{Value, json};
 
@@ -172,5 +178,59 @@ fn the_archiver_stands_by_can_be_replaced_and_cannot_decrypt() -> Fallible<()> {
     assert_eq!(value("BACKSTAY_LISTEN"), Some(json!("0.0.0.0:9405")));
     assert_eq!(value("BACKSTAY_KEK"), Some(json!("file:/run/keys/kek.pub")));
     assert_eq!(pod["volumes"][0]["secret"]["secretName"], "backstay-writer");
+    Ok(())
+}
+
+/// The pods that the chart makes with these values, under the name of the job.
+fn rendered(values: &str) -> Fallible<BTreeMap<String, Value>> {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/backstay");
+    let made = Command::new(tools::tool("bin/helm"))
+        .args(["template", "--kube-version", "1.31.0", "backstay"])
+        .arg(&chart)
+        .arg("-f")
+        .arg(chart.join("ci").join(values))
+        .output()?;
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let mut pods = BTreeMap::new();
+    for object in serde_saphyr::from_multiple::<Value>(&String::from_utf8(made.stdout)?)? {
+        let job = object["metadata"]["labels"]["app.kubernetes.io/component"].as_str();
+        let spec = match object["kind"].as_str() {
+            Some("CronJob") => &object["spec"]["jobTemplate"]["spec"],
+            Some("Job" | "Deployment") => &object["spec"],
+            _ => continue,
+        };
+        pods.insert(job.ok_or("component")?.to_owned(), spec["template"].clone());
+    }
+    Ok(pods)
+}
+
+#[test]
+fn keys_in_a_service_are_reached_by_writers_and_readers_each_with_their_own() -> Fallible<()> {
+    let pods = rendered("key-services.yaml")?;
+    assert_eq!(pods.keys().collect::<Vec<_>>(), ["archive", "backup", "restore", "verify"]);
+    for (job, pod) in pods {
+        assert_eq!(pod["metadata"]["labels"]["azure.workload.identity/use"], "true", "{job}");
+        let spec = &pod["spec"];
+        let container = &spec["containers"][0];
+        let env = container["env"].as_array().ok_or("env")?;
+        let value = |name: &str| env.iter().find(|v| v["name"] == name).map(|v| v["value"].clone());
+        assert_eq!(value("BACKSTAY_KEK"), Some(json!("vault:transit/shop")), "{job}");
+        assert_eq!(value("BACKSTAY_TRUST"), Some(json!("/run/keys/kek.trust")), "{job}");
+        assert_eq!(value("BACKSTAY_VAULT_ROLE"), Some(json!("backstay")), "{job}");
+        // Who reads neither signs nor makes keys.
+        let writes = ["archive", "backup"].contains(&job.as_str());
+        let signer = writes.then(|| json!("vault:transit/backstay-signer"));
+        assert_eq!(value("BACKSTAY_SIGNER"), signer, "{job}");
+        let also = json!("file:/run/keys/break-glass.pub,aws-kms:alias/shop");
+        assert_eq!(value("BACKSTAY_ALSO_KEK"), writes.then_some(also), "{job}");
+        // A token for Vault alone, where the variable says that it is.
+        let volumes = spec["volumes"].as_array().ok_or("volumes")?;
+        let token = volumes.iter().find(|volume| volume["name"] == "token").ok_or("token")?;
+        let source = &token["projected"]["sources"][0]["serviceAccountToken"];
+        assert_eq!((&source["audience"], &source["path"]), (&json!("vault"), &json!("token")));
+        let mounts = container["volumeMounts"].as_array().ok_or("volumeMounts")?;
+        assert!(mounts.iter().any(|m| m["name"] == "token" && m["mountPath"] == "/run/token"));
+        assert_eq!(value("BACKSTAY_VAULT_JWT_FILE"), Some(json!("/run/token/token")), "{job}");
+    }
     Ok(())
 }

@@ -83,6 +83,7 @@ async fn there_and_back(
         dek_id: good.dek,
         dek: Dek::from_bytes(DEK),
         volume_key: Box::new(|n| Ok(key(&format!("vol-{n:05}")))),
+        keep: Box::new(backstay::store::Keep::default),
         level: level.to_string().parse::<Level>().unwrap(),
         budget,
         progress: Arc::clone(&progress),

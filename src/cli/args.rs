@@ -5,14 +5,18 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
+    audit::AuditCommand,
+    copy::CopyArgs,
     doctor::DoctorArgs,
     find::FindArgs,
     keys::KeysCommand,
     prune::{HoldArgs, PruneArgs, UnholdArgs},
+    report::ReportArgs,
 };
 use crate::{
     model::{BackupId, ClusterName, Gtid, GtidState, HistoryId, Timestamp},
     pipeline::{ChainHead, Level},
+    store::{ServerEncryption, StorageClass},
 };
 
 /// MySQL and MariaDB backups for Kubernetes: streamed, sealed, committed only with proof.
@@ -44,6 +48,9 @@ pub(super) enum Format {
     Text,
     /// One JSON document.
     Json,
+    /// A page to print; `report` alone has one.
+    #[value(hide = true)]
+    Html,
 }
 
 #[derive(Debug, Args)]
@@ -56,11 +63,11 @@ pub(super) struct Global {
     #[arg(long, global = true, env = "BACKSTAY_CLUSTER", value_name = "NAME")]
     pub(super) cluster: Option<ClusterName>,
     /// The key encryption key: file:/PATH (its public half, /PATH.pub, is enough to write),
-    /// vault:MOUNT/KEY, or aws-kms:ARN
+    /// vault:MOUNT/KEY, aws-kms:ARN, gcp-kms:projects/…/cryptoKeys/KEY, or azure-kv:https://VAULT/keys/KEY
     #[arg(long, global = true, env = "BACKSTAY_KEK", value_name = "URI")]
     pub(super) kek: Option<String>,
-    /// What signs a run's records: file:/PATH, vault:MOUNT/KEY, or aws-kms:ARN [default: /PATH.signer
-    /// beside a file: KEK]
+    /// What signs a run's records: file:/PATH, vault:MOUNT/KEY, aws-kms:ARN, or
+    /// gcp-kms:projects/…/cryptoKeyVersions/N [default: /PATH.signer beside a file: KEK]
     #[arg(long, global = true, env = "BACKSTAY_SIGNER", value_name = "URI")]
     pub(super) signer: Option<String>,
     /// Which signers to believe [default: /PATH.trust beside a file: KEK]
@@ -84,7 +91,6 @@ pub(super) struct Global {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Object store")]
-#[expect(clippy::struct_field_names, reason = "the fields name the flags")]
 pub(super) struct StoreArgs {
     /// Another endpoint than the provider's own, such as http://127.0.0.1:9000
     #[arg(long, global = true, env = "BACKSTAY_STORE_ENDPOINT", value_name = "URL")]
@@ -98,6 +104,65 @@ pub(super) struct StoreArgs {
     /// A private CA to verify the store's certificate with, PEM
     #[arg(long, global = true, env = "BACKSTAY_STORE_CA", value_name = "FILE")]
     pub(super) store_ca: Option<PathBuf>,
+    /// Credentials in a file, and none from the environment: for s3:// a shared credentials file (its
+    /// profile `default`), for gs:// a service account's key, for az:// lines NAME = VALUE
+    #[arg(long, global = true, env = "BACKSTAY_STORE_CREDENTIALS", value_name = "FILE")]
+    pub(super) store_credentials: Option<PathBuf>,
+    /// Take an http:// endpoint that is another machine than this one: names, sizes and signatures
+    /// of requests are then there to be read, and answers to be changed
+    #[arg(long, global = true, env = "BACKSTAY_ALLOW_PLAINTEXT_STORE")]
+    pub(super) allow_plaintext_store: bool,
+    /// The store's own encryption, beside ours: AES256, aws:kms, or aws:kms:KEY; S3 only
+    #[arg(long, global = true, env = "BACKSTAY_STORE_SSE", value_name = "SSE")]
+    pub(super) store_sse: Option<ServerEncryption>,
+    /// The storage class of volumes and segments, one that can be read at once, such as
+    /// STANDARD_IA; records stay in the standard one; S3 only
+    #[arg(long, global = true, env = "BACKSTAY_STORE_CLASS", value_name = "CLASS")]
+    pub(super) store_class: Option<StorageClass>,
+    #[command(flatten)]
+    pub(super) lock: LockArgs,
+}
+
+/// How strict a lock is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Lock {
+    /// Whoever has a right of its own can lift it
+    Governance,
+    /// Nobody can lift it, whatever their rights
+    Compliance,
+}
+
+/// For whoever writes to a bucket with Object Lock.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Object Lock")]
+pub(super) struct LockArgs {
+    /// Lock every object that is written against removal; needs a bucket with Object Lock
+    #[arg(long, global = true, env = "BACKSTAY_LOCK", value_name = "MODE", requires = "lock_for")]
+    pub(super) lock: Option<Lock>,
+    /// For how long what is restored is locked, from when it is written: the window that shall be
+    /// restorable, and the time between two base backups: 35d
+    #[arg(
+        long,
+        global = true,
+        env = "BACKSTAY_LOCK_FOR",
+        value_name = "DURATION",
+        value_parser = long_duration,
+        requires = "lock"
+    )]
+    pub(super) lock_for: Option<Duration>,
+    /// For how long the audit chain and who signed it are locked, when that shall be longer: 400d
+    #[arg(
+        long,
+        global = true,
+        env = "BACKSTAY_LOCK_AUDIT_FOR",
+        value_name = "DURATION",
+        value_parser = long_duration,
+        requires = "lock"
+    )]
+    pub(super) lock_audit_for: Option<Duration>,
+    /// Put a legal hold on everything, too, which ends when somebody lifts it
+    #[arg(long, global = true, env = "BACKSTAY_LOCK_HOLD", requires = "lock")]
+    pub(super) lock_hold: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -120,6 +185,8 @@ pub(super) enum Command {
     Verify(VerifyArgs),
     /// Remove the backups and binary logs that no rule keeps any more: tombstones, a time of grace, a second look
     Prune(PruneArgs),
+    /// Copy backups and binary logs into a second repository, verified on the way, without a key
+    Copy(Box<CopyArgs>),
     /// Keep a backup, whatever the rules say; a tombstone that it has is taken away
     Hold(HoldArgs),
     /// Let a backup go again that was held
@@ -129,6 +196,11 @@ pub(super) enum Command {
     /// Make local keys and trust files, wrap every backup's key for another KEK, tell which KEK opens what
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Verify and export the audit trail: who did what, when, on what, and how it ended
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Report what the repository shows of each control that an auditor asks for, and what it does not
+    Report(Box<ReportArgs>),
     /// Print completions for a shell
     #[command(
         after_help = "Example:\n  backstay completions bash > /etc/bash_completion.d/backstay"
@@ -145,13 +217,32 @@ pub(super) enum Command {
     },
 }
 
+/// For whoever only reads.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Audit trail")]
+pub(super) struct WitnessArgs {
+    /// auto: record what is done in the audit chain when --signer and the store allow it, and say so
+    /// when they do not; required: begin nothing that cannot be recorded
+    #[arg(long, env = "BACKSTAY_AUDIT", value_name = "WHEN", default_value = "auto")]
+    pub(super) audit: WitnessMode,
+}
+
+/// Whether what is done must be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum WitnessMode {
+    /// When it can be
+    Auto,
+    /// Else nothing begins (exit 3)
+    Required,
+}
+
 /// For whoever makes DEKs.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Repository and keys")]
 pub(super) struct AlsoArgs {
     /// Another KEK that can open what is sealed now, such as the public half of a break-glass key
-    /// whose private half lies in a safe: file:/PATH.pub; can be given several times, in the
-    /// variable with commas between
+    /// whose private half lies in a safe, file:/PATH.pub, or one in another key service; can be given
+    /// several times, in the variable with commas between
     #[arg(long, env = "BACKSTAY_ALSO_KEK", value_name = "URI", value_delimiter = ',')]
     pub(super) also_kek: Vec<String>,
 }
@@ -172,7 +263,6 @@ pub(super) enum TlsMode {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Database server")]
-#[expect(clippy::struct_field_names, reason = "the fields name the flags")]
 pub(super) struct MysqlArgs {
     /// The server's Unix socket
     #[arg(long, env = "BACKSTAY_MYSQL_SOCKET", value_name = "PATH", conflicts_with = "mysql_host")]
@@ -189,7 +279,7 @@ pub(super) struct MysqlArgs {
     /// A file that holds the user's password; a trailing newline is ignored
     #[arg(long, env = "BACKSTAY_MYSQL_PASSWORD_FILE", value_name = "FILE")]
     pub(super) mysql_password_file: Option<PathBuf>,
-    /// TLS over TCP
+    /// TLS over TCP, 1.3 or 1.2; what verifies nothing needs --allow-insecure-mysql as well
     #[arg(
         long,
         env = "BACKSTAY_MYSQL_TLS",
@@ -206,6 +296,10 @@ pub(super) struct MysqlArgs {
     /// The client certificate's key, PEM
     #[arg(long, env = "BACKSTAY_MYSQL_TLS_KEY", value_name = "FILE", requires = "mysql_tls_cert")]
     pub(super) mysql_tls_key: Option<PathBuf>,
+    /// Let --mysql-tls be disabled, preferred or required over TCP: whoever is in between can read
+    /// and change what is backed up
+    #[arg(long, env = "BACKSTAY_ALLOW_INSECURE_MYSQL")]
+    pub(super) allow_insecure_mysql: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -309,6 +403,18 @@ pub(super) struct ArchiveArgs {
     pub(super) also: AlsoArgs,
 }
 
+/// Days, weeks and years, beside what [`duration`] takes.
+fn long_duration(text: &str) -> Result<Duration, String> {
+    let days = [("d", 1), ("w", 7), ("y", 365)].into_iter().find_map(|(unit, days)| {
+        let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        count.checked_mul(days * 24).map(Duration::from_hours)
+    });
+    match days.map_or_else(|| duration(text), Ok)? {
+        Duration::ZERO => Err("a lock for no time locks nothing".to_owned()),
+        length => Ok(length),
+    }
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration = text.parse().map_err(|e: jiff::Error| e.to_string())?;
     Duration::try_from(parsed).map_err(|_| "a duration is not negative".to_owned())
@@ -387,6 +493,8 @@ pub(super) struct RestoreArgs {
     /// Who owns the files afterwards, USER[:GROUP] [default: mysql when root and there is such a user]
     #[arg(long, env = "BACKSTAY_OWNER", value_name = "USER[:GROUP]")]
     pub(super) owner: Option<String>,
+    #[command(flatten)]
+    pub(super) witness: WitnessArgs,
 }
 
 #[derive(Debug, Args)]
@@ -411,4 +519,6 @@ pub(super) struct VerifyArgs {
     /// Stored hashes and sizes only; nothing is decrypted
     #[arg(long)]
     pub(super) quick: bool,
+    #[command(flatten)]
+    pub(super) witness: WitnessArgs,
 }

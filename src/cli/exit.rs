@@ -47,6 +47,12 @@ impl Exit {
     }
 }
 
+/// The code of an error and the word for it, as they are recorded.
+pub(super) fn of(error: &JobError) -> (u8, &'static str) {
+    let exit = Exit::from(error);
+    (exit as u8, exit.name())
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -87,6 +93,7 @@ impl From<&PipelineError> for Exit {
             },
             PipelineError::Signer(error) => match error {
                 SignerError::Uri(_) | SignerError::KeyFile(_) => Self::Usage,
+                SignerError::Untrusted { .. } => Self::Preflight,
                 SignerError::Service(error) => error.fault.into(),
                 SignerError::Crypto(_) => Self::Unexpected,
             },
@@ -109,8 +116,11 @@ impl From<Fault> for Exit {
             Fault::Settings => Self::Usage,
             Fault::Denied
             | Fault::NotFound
+            | Fault::NoVersion
             | Fault::Disabled
+            | Fault::Expired
             | Fault::PendingDeletion
+            | Fault::Destroyed
             | Fault::WrongKind
             | Fault::OtherKey => Self::Preflight,
             fault if fault.is_passing() => Self::Storage,

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, num::NonZeroUsize, sync::Arc};
 
 use clap::{Args, ValueEnum};
 
-use super::args::Global;
+use super::args::{Global, WitnessArgs};
 use crate::{
     jobs::{self, JobError},
     model::{ChangeKind, TablePattern, Timestamp},
@@ -40,6 +40,8 @@ pub(super) struct FindArgs {
     /// Tell of so many transactions at most, the newest
     #[arg(long, value_name = "N", default_value = "20")]
     limit: NonZeroUsize,
+    #[command(flatten)]
+    witness: WitnessArgs,
 }
 
 /// What was done to a table.
@@ -72,7 +74,7 @@ impl From<Kind> for ChangeKind {
     }
 }
 
-fn instant(text: &str) -> Result<Timestamp, String> {
+pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| {
         "give an instant of RFC 3339 with its offset: 2026-11-21T14:00:00Z, 2026-11-21T15:00:00+01:00"
             .to_owned()
@@ -87,6 +89,7 @@ pub(super) async fn run(
     let kms = global.kms().await?;
     let repository = global.repository().await?;
     global.fresh(&repository).await?;
+    let witness = global.witness(&args.witness).await;
     Box::pin(jobs::find::run(jobs::find::Request {
         repository,
         kms: &*kms,
@@ -96,6 +99,7 @@ pub(super) async fn run(
         until: args.until,
         limit: args.limit.get(),
         flags: flags(global, |name| std::env::var(name).ok()),
+        witness: &witness,
         progress: Arc::clone(progress),
     }))
     .await

@@ -6,12 +6,13 @@ use clap::Subcommand;
 
 use super::{
     args::Global,
-    exit::Exit,
+    exit::{self, Exit},
     output, providers,
     run::{success, with_progress},
     wire,
 };
 use crate::{
+    format::Role,
     jobs::{
         JobError,
         keys::{self, rewrap::FailedKind},
@@ -45,11 +46,24 @@ makes a second KEK for a cluster that has a signer: a break-glass key, or the su
     },
     /// Write a trust file that believes the signer of --signer, wherever its key is
     #[command(after_help = "\
-Example:
+Examples:
   backstay keys trust --signer vault:transit/backstay-signer --trust /etc/backstay/trust
+  backstay keys trust --signer file:/etc/backstay/reader.signer --trust reader --role read
+                                                       believed when it says that it only reads
+  backstay keys trust --pin --trust /etc/backstay/trust --repo s3://backups/mysql --cluster shop
 
-An existing file is never touched: to believe several signers, put their entries into one file.")]
-    Trust,
+An existing file is never touched, but for --pin: to believe several signers, put their entries into one
+file. A signer vouches for all clusters that it signs for; with a pin nobody can put one of them into the
+place of another.")]
+    Trust {
+        /// Believe it only for runs of this role: backup, archive, rewrap or read; can be given several
+        /// times [default: all]
+        #[arg(long, value_name = "ROLE", conflicts_with = "pin")]
+        role: Vec<RoleName>,
+        /// Pin the uuid of --cluster, as --repo has it now, in the trust file that is there
+        #[arg(long)]
+        pin: bool,
+    },
     /// Wrap every DEK of the cluster for another KEK, too; no data is touched
     #[command(after_help = "\
 Examples:
@@ -66,7 +80,7 @@ some, 5 when the store or a key service failed, 6 when a record is not believed,
 Rewrapping does not cure a KEK that was compromised: whoever has it, and a copy of the old key records,
 opens all that was sealed for it. Take new backups for a new KEK, and see that the old ones go.")]
     Rewrap {
-        /// The KEK that shall open every DEK: file:/PATH, or its public half /PATH.pub
+        /// The KEK that shall open every DEK: file:/PATH, its public half /PATH.pub, or one in a key service
         #[arg(long, value_name = "URI")]
         to: String,
         /// Then take away the wraps by this KEK, given by its name in `keys status`: only when every
@@ -84,6 +98,20 @@ It reads the key records, and opens nothing. Exit 0, also with warnings; 6 when 
     Status,
 }
 
+/// A role by its name.
+#[derive(Debug, Clone)]
+pub(super) struct RoleName(String);
+
+impl std::str::FromStr for RoleName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let role: Result<Role, _> = serde_json::from_value(text.into());
+        role.map(|role| Self(role.name().to_owned()))
+            .map_err(|_| "give backup, archive, rewrap or read".to_owned())
+    }
+}
+
 pub(super) async fn run(
     global: &Global,
     command: KeysCommand,
@@ -94,8 +122,14 @@ pub(super) async fn run(
             let made = keys::new(&global.kek_path()?, keys::Kind { symmetric, kek_only })?;
             Ok(success(global.format, &made))
         }
-        KeysCommand::Trust => {
-            let made = keys::trust(global.trust_file()?, &*global.signer().await?)?;
+        KeysCommand::Trust { pin: true, .. } => {
+            let (path, trust) = (global.trust_path()?, global.trusted()?);
+            let made = keys::pin(&path, trust, &*global.repository().await?).await?;
+            Ok(success(global.format, &made))
+        }
+        KeysCommand::Trust { role, pin: false } => {
+            let roles: Vec<String> = role.into_iter().map(|role| role.0).collect();
+            let made = keys::trust(global.trust_file()?, &*global.signer().await?, &roles)?;
             Ok(success(global.format, &made))
         }
         KeysCommand::Rewrap { to, drop } => rewrap(global, &to, drop, progress).await,
@@ -127,6 +161,7 @@ async fn rewrap(
         drop,
         signer,
         identity: wire::identity(),
+        exit_of: exit::of,
         progress: Arc::clone(progress),
     });
     let result = with_progress("rewrap", progress, job).await?;

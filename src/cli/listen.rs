@@ -126,6 +126,12 @@ fn text(now: &Snapshot, clock: Timestamp) -> String {
     one("epoch", "gauge", "The epoch that this archiver owns; 0 for none.", now.epoch as f64);
     one("log_number", "gauge", "The number of the log's last record.", now.log_number as f64);
 
+    // Of the cluster, not of this archiver.
+    let (name, number) = ("backstay_audit_head_number", now.audit_number);
+    let _ = writeln!(
+        out,
+        "# HELP {name} The number of the audit chain's last record, as far as it was seen.\n# TYPE {name} gauge\n{name} {number}"
+    );
     let _ = writeln!(
         out,
         "# HELP backstay_archive_condition What the archiver is doing: 1 for the present one.\n# TYPE backstay_archive_condition gauge"

@@ -9,9 +9,11 @@ pub(super) fn start() {
     let terminal = std::io::stderr().is_terminal();
     // On a terminal the bar tells how far it is; an engine's thousands of lines would bury it.
     let engine = if terminal { "error" } else { "info" };
+    // Whoever sits there sees what is done; what is not recorded is told.
+    let audit = if terminal { "warn" } else { "info" };
     let filter = EnvFilter::try_from_env("BACKSTAY_LOG").unwrap_or_else(|_| {
         EnvFilter::new(format!(
-            "info,engine={engine},aws_config=warn,aws_smithy=warn,hyper=warn,rustls=warn"
+            "info,engine={engine},audit={audit},aws_config=warn,aws_smithy=warn,hyper=warn,rustls=warn"
         ))
     });
     let registry = tracing_subscriber::registry().with(filter);

@@ -1,6 +1,8 @@
 //! Arguments, wiring, exit codes, logging, progress.
 
 mod args;
+mod audit;
+mod copy;
 mod doctor;
 mod exit;
 mod find;
@@ -11,6 +13,7 @@ mod output;
 mod progress;
 mod providers;
 mod prune;
+mod report;
 mod run;
 mod termination;
 mod wire;

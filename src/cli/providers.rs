@@ -1,15 +1,24 @@
 //! Which KMS and signer a URI names, and how those in a network are reached.
 //!
-//! Vault and AWS are reached by the variables that their own tools use, so that what is set up for
-//! those works here, too. A token is never among them: it lies in a file.
+//! They are reached by the variables that their own tools use, so that what is set up for those
+//! works here, too. A token or a secret is never among them: it lies in a file.
+
+mod azure;
+mod gcp;
 
 use std::path::{Path, PathBuf};
 
 use crate::{
     crypto::{
         Fault, Patience, ServiceError,
-        kms::{Kms, KmsError, aws::AwsKms, file::FileKms, vault::VaultKms},
-        signer::{Signer, SignerError, aws::AwsSigner, file::FileSigner, vault::VaultSigner},
+        kms::{
+            Kms, KmsError, aws::AwsKms, azure::AzureKms, file::FileKms, gcp::GcpKms,
+            vault::VaultKms,
+        },
+        signer::{
+            Signer, SignerError, aws::AwsSigner, file::FileSigner, gcp::GcpSigner,
+            vault::VaultSigner,
+        },
         vault::{VaultLogin, VaultOptions},
     },
     pipeline::PipelineError,
@@ -24,6 +33,10 @@ pub(super) enum Named<'a> {
     Vault(&'a str),
     /// An ARN, or `alias/…`.
     Aws(&'a str),
+    /// `projects/…/cryptoKeys/…`.
+    Gcp(&'a str),
+    /// `https://VAULT/keys/…`.
+    Azure(&'a str),
 }
 
 impl<'a> Named<'a> {
@@ -40,6 +53,8 @@ impl<'a> Named<'a> {
             }
             "vault" => Some(Self::Vault(rest)),
             "aws-kms" => Some(Self::Aws(rest)),
+            "gcp-kms" => Some(Self::Gcp(rest)),
+            "azure-kv" => Some(Self::Azure(rest)),
             _ => None,
         }
     }
@@ -54,6 +69,11 @@ pub(super) async fn kms(uri: &str) -> Result<Box<dyn Kms>, PipelineError> {
             Box::new(VaultKms::open(key, &vault(uri).map_err(KmsError::Service)?)?)
         }
         Named::Aws(key) => Box::new(AwsKms::open(key, Patience::default()).await?),
+        Named::Gcp(key) => Box::new(GcpKms::open(key, &gcp::by(variable))?),
+        Named::Azure(key) => {
+            let options = azure::by(uri, variable).map_err(KmsError::Service)?;
+            Box::new(AzureKms::open(key, &options)?)
+        }
     })
 }
 
@@ -67,14 +87,29 @@ pub(super) async fn signer(uri: &str) -> Result<Box<dyn Signer>, PipelineError> 
             Box::new(VaultSigner::open(key, &options).await?)
         }
         Named::Aws(key) => Box::new(AwsSigner::open(key, Patience::default()).await?),
+        Named::Gcp(key) => Box::new(GcpSigner::open(key, &gcp::by(variable)).await?),
+        Named::Azure(_) => {
+            return Err(SignerError::Service(ServiceError {
+                fault: Fault::WrongKind,
+                operation: "open the signer",
+                key: uri.to_owned(),
+                why: "Key Vault and Managed HSM have no Ed25519 keys".to_owned(),
+                hint: "give a signer in a file, in Vault, in AWS KMS or in Cloud KMS".to_owned(),
+            })
+            .into());
+        }
     })
 }
 
 /// The service account's token where Kubernetes puts it.
 const JWT_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 fn vault(key: &str) -> Result<VaultOptions, ServiceError> {
-    vault_by(key, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    vault_by(key, variable)
 }
 
 fn vault_by(
@@ -135,6 +170,9 @@ mod tests {
         assert_eq!(Named::parse("file:k"), Some(Named::File(Path::new("k"))));
         assert_eq!(Named::parse("vault:transit/k"), Some(Named::Vault("transit/k")));
         assert_eq!(Named::parse("aws-kms:alias/k"), Some(Named::Aws("alias/k")));
+        assert_eq!(Named::parse("gcp-kms:projects/p"), Some(Named::Gcp("projects/p")));
+        let url = "https://v.vault.azure.net/keys/k";
+        assert_eq!(Named::parse(&format!("azure-kv:{url}")), Some(Named::Azure(url)));
         for bad in ["", "k", "file:", "vault:", "aws:arn", "Vault:t/k"] {
             assert_eq!(Named::parse(bad), None, "{bad}");
         }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     args::Global,
-    exit::Exit,
+    exit::{self, Exit},
     output,
     run::{success, with_progress},
     wire,
@@ -131,6 +131,7 @@ pub(super) async fn run(
         identity: wire::identity(),
         policy,
         grace: args.grace,
+        exit_of: exit::of,
         now: None,
         progress: Arc::clone(progress),
     };

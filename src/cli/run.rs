@@ -9,11 +9,11 @@ use super::{
     args::{
         ArchiveArgs, BackupArgs, Cli, Command, Engine, Format, Global, RestoreArgs, VerifyArgs,
     },
-    doctor,
-    exit::Exit,
+    audit, copy, doctor,
+    exit::{self, Exit},
     find, keys, listen,
     output::{self, Text},
-    progress, prune, wire,
+    progress, prune, report, wire,
 };
 use crate::{
     jobs::{self, JobError, restore::Target},
@@ -45,6 +45,12 @@ async fn dispatch(
     progress: &Arc<Progress>,
 ) -> Result<ExitCode, JobError> {
     let format = global.format;
+    if format == Format::Html && !matches!(command, Command::Report(_)) {
+        return Err(JobError::Usage {
+            what: "--format html is for `backstay report`".into(),
+            hint: "give --format text or json".into(),
+        });
+    }
     match command {
         Command::Backup(args) => {
             let result =
@@ -92,11 +98,12 @@ async fn dispatch(
             let result =
                 with_progress("verify", progress, Box::pin(verify(global, args, progress))).await?;
             let code =
-                if result.status == "ok" { ExitCode::SUCCESS } else { Exit::Integrity.into() };
+                if result.status == "damaged" { Exit::Integrity.into() } else { ExitCode::SUCCESS };
             output::success(format, &result);
             Ok(code)
         }
         Command::Prune(args) => Box::pin(prune::run(global, args, progress)).await,
+        Command::Copy(args) => Box::pin(copy::run(global, *args, progress)).await,
         Command::Hold(args) => prune::hold(global, args).await,
         Command::Unhold(args) => prune::unhold(global, args).await,
         Command::Doctor(args) => {
@@ -110,6 +117,8 @@ async fn dispatch(
             Ok(code)
         }
         Command::Keys(command) => Box::pin(keys::run(global, command, progress)).await,
+        Command::Audit(command) => audit::run(global, command).await,
+        Command::Report(args) => report::run(global, *args).await,
         Command::Completions { shell } => {
             generate(shell, &mut super::command(), "backstay", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -217,6 +226,7 @@ async fn backup(
         id: args.id,
         source,
         level: args.level,
+        exit_of: exit::of,
         progress: Arc::clone(progress),
     })
     .await
@@ -256,6 +266,7 @@ async fn archive(
         new_history: args.new_history,
         renew_after: jobs::archive::RENEW_AFTER,
         purge_archived: args.purge_archived,
+        exit_of: exit::of,
         status,
         progress: Arc::clone(progress),
     }))
@@ -299,6 +310,7 @@ async fn restore(
         start: !args.no_start,
         server: args.server,
         owner: args.owner,
+        witness: global.witness(&args.witness).await,
         progress: Arc::clone(progress),
     })
 }
@@ -315,6 +327,7 @@ async fn verify(
         quick: args.quick,
         kms: kms.as_deref(),
         at_least: global.at_least,
+        witness: &global.witness(&args.witness).await,
         progress: Arc::clone(progress),
     };
     jobs::verify::run(&repository, &request).await

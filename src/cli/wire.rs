@@ -6,10 +6,14 @@ use std::{
     time::Duration,
 };
 
+use clap::ValueEnum as _;
 use secrecy::SecretString;
 
 use super::{
-    args::{AlsoArgs, Global, MysqlArgs, TlsMode},
+    args::{
+        AlsoArgs, Global, Lock, LockArgs, MysqlArgs, StoreArgs, TlsMode, WitnessArgs, WitnessMode,
+    },
+    exit,
     providers::{self, Named},
 };
 use crate::{
@@ -17,12 +21,16 @@ use crate::{
         kms::{Kms, KmsError},
         signer::{Signer, Trust},
     },
-    format::RunIdentity,
-    jobs::{JobError, keys},
+    format::{RunIdentity, layout},
+    jobs::{JobError, Witness, keys},
+    model::LockMode,
     mysql::{ConnectOptions, Endpoint, Tls},
-    pipeline::{PipelineError, Repository, log, verify_chain},
+    pipeline::{LockPolicy, PipelineError, Repository, audit, log},
     store::{self, Store, StoreOptions},
 };
+
+/// How long a reader waits for a signer in a service.
+const SIGNER: Duration = Duration::from_secs(20);
 
 fn missing(flag: &str, example: &str) -> JobError {
     let env = flag.trim_start_matches("--").replace('-', "_").to_uppercase();
@@ -30,6 +38,17 @@ fn missing(flag: &str, example: &str) -> JobError {
         what: format!("{flag} is needed"),
         hint: format!("give {flag} {example}, or set BACKSTAY_{env}"),
     }
+}
+
+/// Where another repository is, and how it is reached.
+#[derive(Debug)]
+pub(super) struct Elsewhere<'a> {
+    pub(super) url: &'a str,
+    pub(super) endpoint: Option<&'a String>,
+    pub(super) region: Option<&'a String>,
+    pub(super) path_style: Option<bool>,
+    pub(super) ca: Option<&'a PathBuf>,
+    pub(super) credentials: Option<&'a PathBuf>,
 }
 
 impl Global {
@@ -50,10 +69,44 @@ impl Global {
         .await
     }
 
+    /// The repository that is read and not written to: what is said of locks is meant for another.
+    pub(super) async fn original(&self) -> Result<Arc<Repository>, JobError> {
+        let cluster = self.cluster.clone().ok_or_else(|| missing("--cluster", "NAME"))?;
+        let url = self.repo.as_deref().ok_or_else(|| missing("--repo", "s3://BUCKET/PREFIX"))?;
+        let options = StoreOptions {
+            encryption: None,
+            storage_class: None,
+            ..self.store_options(StoreOptions::default())
+        };
+        let store = store::open(url, &options).await.map_err(PipelineError::from)?;
+        Ok(Arc::new(Repository::new(store, cluster, self.trusted()?)))
+    }
+
+    /// Another repository of the same cluster. How it is written to is said for it, too.
+    pub(super) async fn other_repository(
+        &self,
+        other: Elsewhere<'_>,
+    ) -> Result<Arc<Repository>, JobError> {
+        let cluster = self.cluster.clone().ok_or_else(|| missing("--cluster", "NAME"))?;
+        let (trust, policy) = (self.trusted()?, self.lock_policy()?);
+        self.must_be_s3(other.url)?;
+        let options = StoreOptions {
+            endpoint: other.endpoint.cloned(),
+            region: other.region.cloned(),
+            path_style: other.path_style,
+            ca_file: other.ca.cloned(),
+            credentials_file: other.credentials.cloned(),
+            ..self.store_options(StoreOptions::default())
+        };
+        let store = store::open(other.url, &options).await.map_err(PipelineError::from)?;
+        Ok(Arc::new(Repository::new(store, cluster, trust).locking(policy)))
+    }
+
     async fn repository_by(&self, patience: StoreOptions) -> Result<Arc<Repository>, JobError> {
         let cluster = self.cluster.clone().ok_or_else(|| missing("--cluster", "NAME"))?;
-        let trust = self.trusted()?;
-        Ok(Arc::new(Repository::new(self.store_by(patience).await?, cluster, trust)))
+        let (trust, policy) = (self.trusted()?, self.lock_policy()?);
+        let repository = Repository::new(self.store_by(patience).await?, cluster, trust);
+        Ok(Arc::new(repository.locking(policy)))
     }
 
     /// The object store alone.
@@ -63,28 +116,86 @@ impl Global {
 
     async fn store_by(&self, patience: StoreOptions) -> Result<Arc<dyn Store>, JobError> {
         let url = self.repo.as_deref().ok_or_else(|| missing("--repo", "s3://BUCKET/PREFIX"))?;
-        let options = StoreOptions {
+        self.must_be_s3(url)?;
+        let options = self.store_options(patience);
+        Ok(store::open(url, &options).await.map_err(PipelineError::from)?)
+    }
+
+    fn store_options(&self, patience: StoreOptions) -> StoreOptions {
+        StoreOptions {
             endpoint: self.store.store_endpoint.clone(),
             region: self.store.store_region.clone(),
             path_style: self.store.store_path_style,
             ca_file: self.store.store_ca.clone(),
+            allow_plaintext: self.store.allow_plaintext_store,
+            credentials_file: self.store.store_credentials.clone(),
+            encryption: self.store.store_sse.clone(),
+            storage_class: self.store.store_class.clone(),
             ..patience
-        };
-        Ok(store::open(url, &options).await.map_err(PipelineError::from)?)
+        }
+    }
+
+    /// Refuses what no other kind of store can do.
+    fn must_be_s3(&self, url: &str) -> Result<(), JobError> {
+        let StoreArgs { store_sse, store_class, lock, .. } = &self.store;
+        let asked = [
+            (lock.lock.is_some(), "--lock"),
+            (store_sse.is_some(), "--store-sse"),
+            (store_class.is_some(), "--store-class"),
+        ];
+        match asked.iter().find(|(given, _)| *given) {
+            Some((_, flag)) if !url.starts_with("s3:") => Err(JobError::Usage {
+                what: format!("{flag} is for S3, and {url} is none"),
+                hint:
+                    "leave it out, and its variable, or use a bucket of S3: what Azure and Google \
+                       have instead is not supported yet"
+                        .into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// How what is written is to be locked.
+    pub(super) fn lock_policy(&self) -> Result<Option<LockPolicy>, JobError> {
+        let LockArgs { lock, lock_for, lock_audit_for, lock_hold } = self.store.lock;
+        let (Some(lock), Some(data)) = (lock, lock_for) else { return Ok(None) };
+        if let Some(audit) = lock_audit_for.filter(|audit| *audit < data) {
+            return Err(JobError::Usage {
+                what: format!(
+                    "--lock-audit-for is shorter than --lock-for: {} s, and {} s",
+                    audit.as_secs(),
+                    data.as_secs()
+                ),
+                hint: "what proves a backup outlives it: give a longer one, or leave it out".into(),
+            });
+        }
+        Ok(Some(LockPolicy {
+            mode: match lock {
+                Lock::Governance => LockMode::Governance,
+                Lock::Compliance => LockMode::Compliance,
+            },
+            data,
+            evidence: lock_audit_for,
+            legal_hold: lock_hold,
+        }))
     }
 
     /// Refuses a repository that was rolled back behind `--at-least`.
     pub(super) async fn fresh(&self, repository: &Repository) -> Result<(), JobError> {
         let Some(head) = self.at_least else { return Ok(()) };
         // A head is of the log or of the audit chain; hashes do not meet by chance.
-        if log::contains(repository, head).await? {
+        let in_log = match log::contains(repository, head).await {
+            // Junk in the log says nothing of the audit chain.
+            Err(PipelineError::Integrity { .. }) => false,
+            looked => looked?,
+        };
+        if in_log || audit::contains(repository, head).await? {
             return Ok(());
         }
-        let (_, _, findings) = verify_chain(repository, self.at_least).await?;
-        match findings.into_iter().next() {
-            Some(finding) => Err(PipelineError::integrity(finding.object, finding.why).into()),
-            None => Ok(()),
-        }
+        let why = format!(
+            "neither the audit chain nor the log contains {head}: the repository was rolled back or replaced"
+        );
+        Err(PipelineError::integrity(layout::audit_folder(repository.cluster()), why).into())
     }
 
     fn kek_uri(&self) -> Result<&str, JobError> {
@@ -132,6 +243,23 @@ impl Global {
         Ok(providers::signer(uri).await?)
     }
 
+    /// Who records what a reader does: somebody may need a restore now, so a signer that cannot be had
+    /// is no error here.
+    pub(super) async fn witness(&self, args: &WitnessArgs) -> Witness {
+        let named =
+            self.signer.is_some() || self.default_signer().is_some_and(|path| path.exists());
+        let opened = if named {
+            tokio::time::timeout(SIGNER, self.signer()).await
+        } else {
+            Ok(Err(missing("--signer", "URI, so that this can be recorded")))
+        };
+        let signer = match opened {
+            Ok(signer) => signer.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("the signer did not answer for {SIGNER:?}")),
+        };
+        Witness::new(signer, identity(), args.audit == WitnessMode::Required, exit::of)
+    }
+
     /// Where the signer lies when none is named.
     pub(super) fn default_signer(&self) -> Option<PathBuf> {
         self.beside_kek("signer").ok()?
@@ -144,22 +272,26 @@ impl Global {
 
     /// Whom to believe; by default the file beside a local KEK says it.
     pub(super) fn trusted(&self) -> Result<Trust, JobError> {
-        let path = match (&self.trust, &self.kek) {
-            (Some(path), _) => path.clone(),
-            (None, Some(_)) => self.beside_kek("trust")?.ok_or_else(|| {
-                missing("--trust", "FILE (a KEK in a service has none beside it)")
-            })?,
-            (None, None) => {
-                return Err(missing("--trust", "FILE (or --kek file:/PATH, beside which it lies)"));
-            }
-        };
-        Trust::read(&path).map_err(|e| JobError::Usage {
+        Trust::read(&self.trust_path()?).map_err(|e| JobError::Usage {
             what: e.to_string(),
             hint:
                 "give --trust FILE, made by `backstay keys new` or `backstay keys trust`; it never \
                    comes from the bucket"
                     .into(),
         })
+    }
+
+    /// The trust file; by default the one beside a local KEK.
+    pub(super) fn trust_path(&self) -> Result<PathBuf, JobError> {
+        match (&self.trust, &self.kek) {
+            (Some(path), _) => Ok(path.clone()),
+            (None, Some(_)) => self
+                .beside_kek("trust")?
+                .ok_or_else(|| missing("--trust", "FILE (a KEK in a service has none beside it)")),
+            (None, None) => {
+                Err(missing("--trust", "FILE (or --kek file:/PATH, beside which it lies)"))
+            }
+        }
     }
 
     /// A file beside a local KEK; nothing when the KEK is in a service. It is named after the whole
@@ -206,6 +338,16 @@ impl AlsoArgs {
     }
 }
 
+impl TlsMode {
+    fn verifies(self) -> bool {
+        matches!(self, Self::VerifyCa | Self::VerifyIdentity)
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
 impl MysqlArgs {
     /// How to reach the server; nothing when none was named.
     pub(super) fn options(&self) -> Result<Option<ConnectOptions>, JobError> {
@@ -214,6 +356,18 @@ impl MysqlArgs {
             (None, Some(host)) => Endpoint::Tcp { host: host.clone(), port: self.mysql_port },
             (None, None) => return Ok(None),
         };
+        let tcp = matches!(endpoint, Endpoint::Tcp { .. });
+        if tcp && !self.mysql_tls.verifies() && !self.allow_insecure_mysql {
+            return Err(JobError::Usage {
+                what: format!(
+                    "--mysql-tls {} verifies nobody: whoever answers at {endpoint} is believed",
+                    self.mysql_tls.name()
+                ),
+                hint: "leave --mysql-tls out and name the server's authority with --mysql-tls-ca; if it \
+                       must be, say --allow-insecure-mysql"
+                    .into(),
+            });
+        }
         let password = self.mysql_password_file.as_deref().map(read_password).transpose()?;
         let tls = Tls {
             mode: match self.mysql_tls {
@@ -246,7 +400,7 @@ fn read_password(path: &Path) -> Result<SecretString, JobError> {
     Ok(SecretString::from(text.trim_end_matches(['\n', '\r'])))
 }
 
-/// Who runs this, as far as the machine tells.
+/// Who runs this, as far as the machine and Kubernetes tell (the downward API).
 pub(super) fn identity() -> RunIdentity {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let user = std::fs::read_to_string("/etc/passwd").ok().and_then(|passwd| {
@@ -254,5 +408,12 @@ pub(super) fn identity() -> RunIdentity {
         let entry = passwd.lines().find(|line| line.split(':').nth(2) == Some(uid.as_str()))?;
         entry.split(':').next().map(ToOwned::to_owned)
     });
-    RunIdentity { host: host.map(|h| h.trim().to_owned()), user }
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    RunIdentity {
+        host: host.map(|h| h.trim().to_owned()),
+        user,
+        pod: set("BACKSTAY_POD_NAME"),
+        namespace: set("BACKSTAY_POD_NAMESPACE"),
+        ..RunIdentity::default()
+    }
 }

@@ -3,10 +3,14 @@
 //! Nothing here knows what a record looks like or where it is stored.
 
 pub mod aws;
+pub mod azure;
+mod bearer;
 mod dek;
 mod error;
+pub mod gcp;
 pub mod keyfile;
 pub mod kms;
+mod rest;
 mod seal;
 mod service;
 mod sign;

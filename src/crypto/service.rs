@@ -12,18 +12,26 @@ pub enum Fault {
     Settings,
     /// The service knows us, or not, and says no.
     Denied,
-    /// There is no such key, or no such version of it.
+    /// There is no such key.
     NotFound,
+    /// There is such a key, and not the version of it that is needed.
+    NoVersion,
     /// The key, or the version of it that is needed, is switched off.
     Disabled,
-    /// The key is about to be destroyed.
+    /// The key's time has not come, or is over.
+    Expired,
+    /// The key is about to be destroyed, and can still be saved.
     PendingDeletion,
+    /// The key is gone for good.
+    Destroyed,
     /// The key cannot do this: it is of another kind.
     WrongKind,
     /// Another key made this wrap.
     OtherKey,
     /// Too many requests, of ours or of others.
     Throttled,
+    /// What arrived, there or here, is not what was sent.
+    Corrupted,
     /// Nobody answered.
     Unreachable,
     /// The service failed.
@@ -36,7 +44,7 @@ impl Fault {
     /// Whether the same request may well succeed a moment later.
     #[must_use]
     pub fn is_passing(self) -> bool {
-        matches!(self, Self::Throttled | Self::Unreachable | Self::Broken)
+        matches!(self, Self::Throttled | Self::Corrupted | Self::Unreachable | Self::Broken)
     }
 
     fn told(self) -> &'static str {
@@ -44,11 +52,15 @@ impl Fault {
             Self::Settings => "it cannot be asked",
             Self::Denied => "the service denies it",
             Self::NotFound => "there is no such key",
+            Self::NoVersion => "there is no such version of the key",
             Self::Disabled => "the key is disabled",
+            Self::Expired => "the key is not valid now",
             Self::PendingDeletion => "the key is pending deletion",
+            Self::Destroyed => "the key is destroyed",
             Self::WrongKind => "it is a key of the wrong kind",
             Self::OtherKey => "another key wrapped this",
             Self::Throttled => "the service is throttling requests",
+            Self::Corrupted => "what arrived is not what was sent",
             Self::Unreachable => "the service cannot be reached",
             Self::Broken => "the service failed",
             Self::Unexpected => "the answer makes no sense",
@@ -96,17 +108,37 @@ impl Default for Patience {
     }
 }
 
-/// No pause is longer.
+/// No pause of our own choice is longer.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// No pause that a service asks for is waited for when it is longer.
+const LONGEST_ASKED: Duration = Duration::from_mins(1);
 
 impl Patience {
-    /// Waits before attempt number `next`, counted from 2, for a random part of a doubling time,
-    /// so that many who were turned away do not come back together.
-    pub(super) async fn wait(&self, next: u32) {
+    /// Whether to ask the same again. It waits before it says yes: for as long as the service has
+    /// asked for, and at least for a random part of a doubling time, so that many who were turned
+    /// away do not come back together.
+    pub(super) async fn again(
+        &self,
+        attempt: &mut u32,
+        error: &ServiceError,
+        asked: Option<Duration>,
+    ) -> bool {
+        *attempt += 1;
+        let asked = asked.unwrap_or_default();
+        if !error.fault.is_passing() || *attempt > self.attempts || asked > LONGEST_ASKED {
+            return false;
+        }
+        tracing::warn!(%error, attempt, "the key service is asked again");
+        tokio::time::sleep(self.own_pause(*attempt).max(asked)).await;
+        true
+    }
+
+    /// The pause before attempt number `next`, counted from 2.
+    fn own_pause(&self, next: u32) -> Duration {
         let longest = self.pause.saturating_mul(1 << (next - 2).min(16)).min(LONGEST_PAUSE);
         // Without random bytes the whole pause will do.
         let part = random::<2>().map_or(u32::from(u16::MAX), |b| u32::from(u16::from_le_bytes(b)));
-        tokio::time::sleep(longest / 2 + (longest / 2) * part / u32::from(u16::MAX)).await;
+        longest / 2 + (longest / 2) * part / u32::from(u16::MAX)
     }
 }
 
@@ -121,38 +153,30 @@ pub(super) fn plain(said: &str) -> String {
     words
 }
 
-/// An error with its causes: libraries hide the interesting one.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut told = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_told = cause.to_string();
-        if !told.contains(&cause_told) {
-            told = format!("{told}: {cause_told}");
-        }
-        next = cause.source();
-    }
-    plain(&told)
-}
-
-/// Whether a host is this machine: only there may keys travel in the clear.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_this_machine_is_loopback() {
-        for host in ["localhost", "127.0.0.1", "127.8.9.1", "[::1]", "::1"] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["vault", "127.0.0.1.example.com", "localhost.example.com", "10.0.0.1", ""] {
-            assert!(!is_loopback(host), "{host}");
-        }
+    #[tokio::test]
+    async fn what_passes_is_asked_again_after_the_pause_that_the_service_wants() {
+        let error = |fault| ServiceError {
+            fault,
+            operation: "o",
+            key: "k".to_owned(),
+            why: "w".to_owned(),
+            hint: "h".to_owned(),
+        };
+        let (throttled, millis) = (error(Fault::Throttled), Duration::from_millis);
+        let patience = Patience { attempts: 3, pause: millis(1), ..Patience::default() };
+        let begun = std::time::Instant::now();
+        let mut attempt = 1;
+        assert!(patience.again(&mut attempt, &throttled, Some(millis(300))).await);
+        assert!(begun.elapsed() >= millis(300), "{:?}", begun.elapsed());
+        assert!(patience.again(&mut attempt, &throttled, None).await);
+        assert!(!patience.again(&mut attempt, &throttled, None).await, "three are enough");
+        let minutes = Some(Duration::from_secs(61));
+        assert!(!patience.again(&mut 1, &throttled, minutes).await, "too long to wait");
+        assert!(!patience.again(&mut 1, &error(Fault::Denied), None).await, "it does not pass");
     }
 
     #[test]

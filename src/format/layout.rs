@@ -11,6 +11,12 @@ pub fn cluster(cluster: &ClusterName) -> String {
     format!("{cluster}/cluster.json")
 }
 
+/// The folder of all runs.
+#[must_use]
+pub fn runs(cluster: &ClusterName) -> String {
+    format!("{cluster}/runs/")
+}
+
 /// The record of a run.
 #[must_use]
 pub fn run(cluster: &ClusterName, run: RunId) -> String {
@@ -155,4 +161,16 @@ pub fn horizons(cluster: &ClusterName) -> String {
 #[must_use]
 pub fn horizon(cluster: &ClusterName, number: u64) -> String {
     format!("{cluster}/horizons/{number:020}")
+}
+
+/// In a copy, the folder of the audit chain of the repository that it was copied from.
+#[must_use]
+pub fn origin_audit_folder(cluster: &ClusterName) -> String {
+    format!("{cluster}/origin/audit/")
+}
+
+/// A record of that chain, byte for byte.
+#[must_use]
+pub fn origin_audit(cluster: &ClusterName, number: u64) -> String {
+    format!("{cluster}/origin/audit/{number:020}")
 }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Payload;
 use crate::model::{
-    BinlogName, BinlogPosition, ClusterUuid, Flavor, GtidState, HistoryId, RunId, SegmentId,
-    ServerName, ServerVersion, Sha256Digest, Timestamp,
+    BinlogName, BinlogPosition, ClusterUuid, Connection, Flavor, GtidState, HistoryId, RunId,
+    SegmentId, ServerName, ServerVersion, Sha256Digest, Timestamp,
 };
 
 /// Every record whose number is a multiple of this is a checkpoint, and no other is.
@@ -88,6 +88,9 @@ pub struct EpochEntry {
     /// Where reading goes on in the file that was read before; nothing when it begins with another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumes: Option<BinlogPosition>,
+    /// The connections that the claimant has, and how each is protected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub connections: Vec<Connection>,
 }
 
 /// Where a history leaves its parent.

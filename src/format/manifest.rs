@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Payload;
 use crate::model::{
-    AttemptId, BackupId, ClusterUuid, DekId, EngineKind, ProofKind, RunId, ServerFacts,
-    Sha256Digest, Timestamp, TransportSecurity,
+    AttemptId, BackupId, ClusterUuid, Connection, DekId, EngineKind, LockMode, ProofKind, RunId,
+    ServerFacts, Sha256Digest, Timestamp, TransportSecurity,
 };
 
 /// A complete base backup. Written last, create-only, signed by its run.
@@ -47,8 +47,27 @@ pub struct Manifest {
     pub bytes_stored: u64,
     /// The volumes in order; concatenated plaintexts are the stream.
     pub volumes: Vec<VolumeRecord>,
+    /// The connections that were used, and how each was protected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub connections: Vec<Connection>,
+    /// How its volumes are locked; nothing when no lock was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<LockRecord>,
     /// The program's version.
     pub tool_version: String,
+}
+
+/// The lock that the volumes of a backup were given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockRecord {
+    /// How strict it is.
+    pub mode: LockMode,
+    /// Until when none of them can be removed.
+    pub until: Timestamp,
+    /// Whether a legal hold is on them, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub legal_hold: bool,
 }
 
 /// What made the stream.

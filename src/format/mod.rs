@@ -3,6 +3,7 @@
 //! A reader refuses a version that is newer than its own, by name, before it looks at
 //! anything else. Nothing here does I/O or holds a key.
 
+pub mod audit;
 mod dsse;
 mod error;
 mod header;
@@ -14,7 +15,8 @@ mod manifest;
 mod mark;
 mod record;
 
-pub use dsse::{Envelope, MAX_RECORD_BYTES, Payload};
+pub use audit::AuditRecord;
+pub use dsse::{Envelope, MAX_RECORD_BYTES, Opened, Payload};
 pub use error::FormatError;
 pub use header::{
     COMMITMENT_BYTES, Compression, HEADER_BYTES, ObjectHeader, ObjectKind,
@@ -27,6 +29,6 @@ pub use log::{
     GapEntry, GroupMark, HeartbeatEntry, LogEntry, LogRange, LogRecord, LogServer, OpenFile,
     Opening, SealedRange, SegmentData, SegmentEntry, SegmentSummary, TailEntry,
 };
-pub use manifest::{EngineRecord, Manifest, SourceRecord, VolumeRecord};
+pub use manifest::{EngineRecord, LockRecord, Manifest, SourceRecord, VolumeRecord};
 pub use mark::{MarkKind, MarkRecord, MarkSubject, MarkedBackup, MarkedRun};
-pub use record::{AuditRecord, ClusterRecord, KeyRecord, Role, RunIdentity, RunRecord};
+pub use record::{ClusterRecord, KeyRecord, Role, RunIdentity, RunLock, RunRecord};

@@ -1,9 +1,11 @@
-//! The small signed records: cluster, run, key, audit.
+//! The small signed records: cluster, run, key.
 
 use serde::{Deserialize, Serialize};
 
 use super::Payload;
-use crate::model::{ClusterUuid, DekId, RunId, Sha256Digest, Timestamp, WrappedDek};
+use crate::model::{
+    AccessKind, ClusterUuid, DekId, LockMode, RunId, Sha256Digest, Timestamp, WrappedDek,
+};
 
 /// What makes a folder a cluster. Signed by the run that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,8 @@ pub enum Role {
     Archive,
     /// Further generations of key records; such a run seals nothing, and has no DEK.
     Rewrap,
+    /// Audit records alone: it reads, and says so. It has no DEK either.
+    Read,
     /// Marks and horizons; it has no DEK either.
     Prune,
     /// What it copies is signed already; horizons of the copy. It has no DEK either.
@@ -36,10 +40,29 @@ pub enum Role {
 }
 
 impl Role {
+    /// The word for it in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Archive => "archive",
+            Self::Rewrap => "rewrap",
+            Self::Read => "read",
+            Self::Prune => "prune",
+            Self::Copy => "copy",
+        }
+    }
+
     /// Whether such a run seals data, and has a DEK of its own.
     #[must_use]
     pub fn seals(self) -> bool {
         matches!(self, Self::Backup | Self::Archive)
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -53,6 +76,35 @@ pub struct RunIdentity {
     /// Name of the operating system's user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The pod's name in Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// The pod's namespace in Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// As whom the object store knows it, such as the ARN of an assumed role; never a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// Where its credentials for the object store come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessKind>,
+}
+
+/// For how long a run locks what it writes, each object from when it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunLock {
+    /// How strict the locks are.
+    pub mode: LockMode,
+    /// Volumes, manifests, the log, tails and segments, in seconds.
+    pub data_seconds: u64,
+    /// Key records and claims of the log, in seconds.
+    pub key_seconds: u64,
+    /// Audit, run and cluster records, in seconds.
+    pub evidence_seconds: u64,
+    /// Whether a legal hold is on everything, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub legal_hold: bool,
 }
 
 /// A run and its public key. Signed by a signer, which readers pin.
@@ -76,6 +128,9 @@ pub struct RunRecord {
     pub started_at: Timestamp,
     /// Who ran it.
     pub identity: RunIdentity,
+    /// How it locks what it writes; nothing when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<RunLock>,
     /// The program's version.
     pub tool_version: String,
 }
@@ -102,31 +157,6 @@ pub struct KeyRecord {
     pub wraps: Vec<WrappedDek>,
 }
 
-/// One act, chained to the one before. Signed by the run that wrote it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AuditRecord {
-    /// Format version.
-    pub version: u64,
-    /// The cluster.
-    pub cluster_uuid: ClusterUuid,
-    /// Counts from 1 without holes.
-    pub number: u64,
-    /// SHA-256 of the stored bytes of the record before; zeroes for the first.
-    pub previous: Sha256Digest,
-    /// The run.
-    pub run_id: RunId,
-    /// When.
-    pub at: Timestamp,
-    /// What was done, such as `backup-committed`; docs/format.md lists all.
-    pub action: String,
-    /// To what: a backup id, or the name of the KEK that wraps were made with.
-    pub subject: String,
-    /// SHA-256 of what the act left behind: the stored bytes of a manifest or a run record, or the
-    /// list of the key records that were written.
-    pub record_sha256: Sha256Digest,
-}
-
 macro_rules! payload {
     ($name:ident, $what:literal, $type:literal) => {
         impl Payload for $name {
@@ -140,4 +170,3 @@ macro_rules! payload {
 payload!(ClusterRecord, "cluster record", "cluster");
 payload!(RunRecord, "run record", "run");
 payload!(KeyRecord, "key record", "key");
-payload!(AuditRecord, "audit record", "audit");

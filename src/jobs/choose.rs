@@ -4,35 +4,49 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::JobError;
 use crate::{
-    format::{AuditRecord, Manifest},
+    format::{AuditRecord, Manifest, Role, audit::action},
     model::{BackupId, Sha256Digest},
-    pipeline::{Finding, Found, Mark, PRUNED, PipelineError, Repository, Standing, verify_chain},
+    pipeline::{
+        Finding, Found, Mark, PipelineError, Repository, Standing, Vouched,
+        audit::{Chain, scan},
+    },
 };
 
-/// The act that makes a backup, as the audit chain names it.
-pub(super) const COMMITTED: &str = "backup-committed";
-/// The act that makes it in a copy of a repository.
-pub(super) const COPIED: &str = "backup-copied";
+/// Findings of a damaged chain that a restore warns of one by one.
+const WARNED_OF: usize = 3;
 
-/// The backups that the audit chain says are there, and the manifest of each.
+/// The backups that the audit chain says are there, and the manifest of each. Nothing else of
+/// the chain is kept, however long it is.
 #[derive(Debug, Default)]
 pub(super) struct Committed(BTreeMap<String, Sha256Digest>);
 
 impl Committed {
-    /// What these records come to.
-    pub(super) fn of(records: &[AuditRecord]) -> Self {
+    /// Reads the chain. The backups themselves may well be whole when it is damaged, and someone
+    /// needs one now: that is told, and no error.
+    pub(super) async fn read(repository: &Repository) -> Result<Self, JobError> {
         let mut committed = Self::default();
-        records.iter().for_each(|record| committed.take(record));
-        committed
+        let take = |found: &Found<AuditRecord>, run: &Vouched| -> Result<(), PipelineError> {
+            committed.take(&found.record, run);
+            Ok(())
+        };
+        let Chain { findings, more_findings, .. } = scan(repository, 0, None, take).await?;
+        let more = more_findings + findings.len().saturating_sub(WARNED_OF) as u64;
+        for Finding { object, why, .. } in findings.into_iter().take(WARNED_OF) {
+            tracing::warn!(object, why, more, "the audit chain is damaged; run `backstay verify`");
+        }
+        Ok(committed)
     }
 
-    /// Takes the next record. What it says first of a backup counts, until that is pruned.
-    pub(super) fn take(&mut self, record: &AuditRecord) {
-        match record.action.as_str() {
-            COMMITTED | COPIED => {
-                self.0.entry(record.subject.clone()).or_insert(record.record_sha256);
+    /// Takes the next record. What it says first of a backup counts, until the backup is removed;
+    /// only who may remove backups can say that.
+    pub(super) fn take(&mut self, record: &AuditRecord, run: &Vouched) {
+        match (record.action.as_str(), record.record_sha256) {
+            (action::BACKUP_COMMITTED | action::COPY_BACKUP, Some(sha256)) => {
+                self.0.entry(record.subject.clone()).or_insert(sha256);
             }
-            PRUNED => drop(self.0.remove(&record.subject)),
+            (action::PRUNE_SWEPT, _) if run.record.role == Role::Prune => {
+                self.0.remove(&record.subject);
+            }
             _ => {}
         }
     }
@@ -75,12 +89,7 @@ pub(super) async fn choose(
     id: Option<&BackupId>,
 ) -> Result<Found<Manifest>, JobError> {
     let url = repository.url();
-    let (records, _, findings) = verify_chain(repository, None).await?;
-    for Finding { object, why, .. } in findings {
-        // The backup itself may well be whole, and someone needs it now.
-        tracing::warn!(object, why, "the audit chain is damaged; run `backstay verify`");
-    }
-    let committed = Committed::of(&records);
+    let committed = Committed::read(repository).await?;
     let Some(id) = id else { return newest(repository, &committed, &url).await };
     match repository.manifest(id).await? {
         Some(found) => match committed.contradicts(id, Some(&found)) {

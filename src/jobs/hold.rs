@@ -4,19 +4,17 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{JobError, choose};
+use super::{JobError, choose, connections};
 use crate::{
     crypto::signer::Signer,
-    format::{MarkKind, Role, RunIdentity},
+    format::{MarkKind, Role, RunIdentity, audit::action},
     model::{BackupId, RunId, Timestamp},
     pipeline::{
-        Author, Introduction, Mark, Repository, Standing, append_audit, marked_backup,
+        Author, Introduction, Mark, Repository, Standing,
+        audit::{Act, append},
+        marked_backup,
     },
 };
-
-/// The acts, as the audit chain names them.
-const HELD: &str = "backup-held";
-const UNHELD: &str = "backup-unheld";
 
 /// What to hold, and by whom.
 #[derive(Debug)]
@@ -61,7 +59,7 @@ pub struct Held {
 /// # Errors
 /// When there is no such backup, or it is being removed already; when the store or the signer fails.
 pub async fn hold(request: &Request) -> Result<Held, JobError> {
-    decide(request, MarkKind::Hold, HELD).await
+    decide(request, MarkKind::Hold, action::HOLD_SET).await
 }
 
 /// Lets a backup go again: from then on the policy decides.
@@ -69,7 +67,7 @@ pub async fn hold(request: &Request) -> Result<Held, JobError> {
 /// # Errors
 /// As [`hold`].
 pub async fn unhold(request: &Request) -> Result<Held, JobError> {
-    decide(request, MarkKind::Unhold, UNHELD).await
+    decide(request, MarkKind::Unhold, action::HOLD_LIFTED).await
 }
 
 async fn decide(request: &Request, kind: MarkKind, action: &str) -> Result<Held, JobError> {
@@ -91,15 +89,16 @@ async fn decide(request: &Request, kind: MarkKind, action: &str) -> Result<Held,
         identity: request.identity.clone(),
         started_at: Timestamp::now(),
     };
-    let author =
-        Author::without_dek(Arc::clone(repository), found.record.cluster_uuid, Role::Prune, by);
-    let author = author.await?;
+    let cluster = found.record.cluster_uuid;
+    let author = Author::keeping(Arc::clone(repository), cluster, Role::Prune, by).await?;
     let mark = match author.decide(&subject, kind, reason, Timestamp::now(), fits).await? {
         Ok(mark) => mark,
         // Somebody else was quicker.
         Err(standing) => return unchanged(id, &standing),
     };
-    let head = append_audit(&author, action, id.as_str(), mark.sha256).await?;
+    let made = connections(repository, &[], Some(&*request.signer));
+    let act = Act::new(action, id.as_str()).record(mark.sha256).connections(made).succeeded();
+    let head = append(&author, &act).await?;
     Ok(Held {
         status: if wanted { "held" } else { "unheld" },
         had_tombstone: before.condemned().is_some(),

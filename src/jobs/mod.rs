@@ -2,24 +2,31 @@
 //! nothing, and returns a result that is a versioned JSON object.
 
 pub mod archive;
+pub mod audit;
 pub mod backup;
 mod choose;
+pub mod copy;
 pub mod doctor;
 mod error;
 pub mod find;
 pub mod hold;
+mod identity;
 pub mod keys;
 pub mod list;
 pub mod prune;
+pub mod report;
 pub mod restore;
 mod scratch;
 pub mod show;
 mod temp_server;
 pub mod verify;
 pub mod window;
+mod witness;
 
 use choose::{Committed, choose};
 pub use error::JobError;
+use witness::connections;
+pub use witness::{ExitOf, Recorded, Witness, failure};
 
 use crate::{
     format::Manifest,

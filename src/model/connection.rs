@@ -40,7 +40,7 @@ impl fmt::Display for Peer {
 pub struct TlsFacts {
     /// `1.2` or `1.3`.
     pub version: String,
-    /// The cipher suite by its IANA name, such as `TLS13_AES_256_GCM_SHA384`.
+    /// The cipher suite by its IANA name, such as `TLS_AES_256_GCM_SHA384`.
     pub cipher: String,
 }
 

@@ -73,6 +73,13 @@ impl Timestamp {
         self.0.strftime("%Y%m%dT%H%M%SZ").to_string()
     }
 
+    /// This long before, by the calendar of UTC; nothing when no calendar has it.
+    #[must_use]
+    pub fn minus(self, span: jiff::Span) -> Option<Self> {
+        let here = self.0.to_zoned(jiff::tz::TimeZone::UTC);
+        here.checked_sub(span).ok().map(|then| Self::truncated(then.timestamp()))
+    }
+
     fn truncated(t: jiff::Timestamp) -> Self {
         Self(jiff::Timestamp::from_microsecond(t.as_microsecond()).unwrap_or(t))
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use mysql_async::{Conn, DriverError, Error, Row, prelude::Queryable as _};
 
-use crate::model::{Flavor, ServerVersion, TransportSecurity};
+use crate::model::{Connection, Flavor, ServerVersion, TransportSecurity};
 
 use super::{ConnectOptions, Endpoint, MysqlError, dial};
 
@@ -18,7 +18,7 @@ pub(super) const STATEMENT: Duration = Duration::from_mins(2);
 pub struct Server {
     pub(super) conn: Conn,
     version: ServerVersion,
-    transport: TransportSecurity,
+    connection: Connection,
     endpoint: Endpoint,
 }
 
@@ -28,7 +28,7 @@ impl Server {
     /// # Errors
     /// [`MysqlError::Unreachable`], [`MysqlError::AccessDenied`], [`MysqlError::Tls`].
     pub async fn connect(options: &ConnectOptions) -> Result<Self, MysqlError> {
-        let (mut conn, transport) = dial::open(options).await?;
+        let (mut conn, connection) = dial::open(options).await?;
         let doing = "asking for the version";
         let version: Option<String> =
             within(doing, STATEMENT, conn.query_first("SELECT VERSION()")).await?;
@@ -36,7 +36,7 @@ impl Server {
         let version = text
             .parse()
             .map_err(|_| MysqlError::unexpected("the server's version", format!("`{text}`")))?;
-        Ok(Self { conn, version, transport, endpoint: options.endpoint.clone() })
+        Ok(Self { conn, version, connection, endpoint: options.endpoint.clone() })
     }
 
     /// `version()` of the server.
@@ -54,7 +54,13 @@ impl Server {
     /// How this connection is protected.
     #[must_use]
     pub fn transport(&self) -> TransportSecurity {
-        self.transport
+        self.connection.security
+    }
+
+    /// The same, with what TLS has agreed on.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Where the server listens.

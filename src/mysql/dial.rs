@@ -2,16 +2,58 @@
 
 use std::time::Duration;
 
-use mysql_async::{ClientIdentity, Conn, DriverError, Error, IoError, OptsBuilder, SslOpts};
+use mysql_async::{
+    ClientIdentity, Conn, DriverError, Error, IoError, OptsBuilder, SslOpts,
+    prelude::Queryable as _,
+};
 use secrecy::ExposeSecret as _;
 
-use crate::model::TransportSecurity;
+use crate::{
+    model::{Connection, Peer, TlsFacts, TransportSecurity},
+    transport::Trouble,
+};
 
-use super::{ConnectOptions, Endpoint, MysqlError, Tls, TlsMode, connect::CONNECT};
+use super::{
+    ConnectOptions, Endpoint, MysqlError, Tls, TlsMode,
+    connect::{CONNECT, STATEMENT, within},
+};
 
-pub(super) async fn open(
-    options: &ConnectOptions,
-) -> Result<(Conn, TransportSecurity), MysqlError> {
+/// Connects, and asks the server what TLS has agreed on: the driver does not tell.
+pub(super) async fn open(options: &ConnectOptions) -> Result<(Conn, Connection), MysqlError> {
+    let (mut conn, security) = connect(options).await?;
+    let mut connection = Connection::new(Peer::Database, security);
+    if matches!(security, TransportSecurity::TlsVerified | TransportSecurity::TlsUnverified) {
+        let query = "SHOW SESSION STATUS WHERE Variable_name IN ('Ssl_version', 'Ssl_cipher')";
+        let rows: Vec<(String, String)> =
+            within("asking what TLS has agreed on", STATEMENT, conn.query(query)).await?;
+        let value = |name: &str| {
+            let row = rows.iter().find(|(found, _)| found.eq_ignore_ascii_case(name));
+            row.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        };
+        connection.tls = value("Ssl_version").zip(value("Ssl_cipher")).map(|(version, cipher)| {
+            let version = version.strip_prefix("TLSv").unwrap_or(version).to_owned();
+            TlsFacts { version, cipher: registered(cipher) }
+        });
+    }
+    Ok((conn, connection))
+}
+
+/// The name that IANA has for a cipher suite of OpenSSL's. Those of TLS 1.3 are the same.
+fn registered(cipher: &str) -> String {
+    let spelled = |rest: &str| {
+        let (key, suite) = rest.split_once('-')?;
+        let suite = match suite {
+            "AES128-GCM-SHA256" => "AES_128_GCM_SHA256",
+            "AES256-GCM-SHA384" => "AES_256_GCM_SHA384",
+            "CHACHA20-POLY1305" => "CHACHA20_POLY1305_SHA256",
+            _ => return None,
+        };
+        Some(format!("TLS_ECDHE_{key}_WITH_{suite}"))
+    };
+    cipher.strip_prefix("ECDHE-").and_then(spelled).unwrap_or_else(|| cipher.to_owned())
+}
+
+async fn connect(options: &ConnectOptions) -> Result<(Conn, TransportSecurity), MysqlError> {
     let mut builder = OptsBuilder::default()
         .user(Some(options.user.clone()))
         .pass(options.password.as_ref().map(|p| p.expose_secret().to_owned()))
@@ -101,11 +143,9 @@ async fn attempt(builder: OptsBuilder, options: &ConnectOptions) -> Result<Conn,
         }
         Error::Io(IoError::Tls(e)) => MysqlError::Tls { endpoint, why: e.to_string() },
         // rustls reports a failed handshake inside an I/O error.
-        Error::Io(IoError::Io(e))
-            if e.get_ref()
-                .is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>) =>
-        {
-            MysqlError::Tls { endpoint, why: e.to_string() }
+        Error::Io(IoError::Io(e)) if Trouble::of(&e).is_some() => {
+            let advice = Trouble::of(&e).map_or_else(String::new, |t| t.advice("--mysql-tls-ca"));
+            MysqlError::Tls { endpoint, why: format!("{e}: {advice}") }
         }
         Error::Server(e) if matches!(e.code, 1044 | 1045 | 1130 | 1698 | 1862 | 3118 | 3159) => {
             MysqlError::AccessDenied { endpoint, user: options.user.clone(), why: e.message }
@@ -117,6 +157,18 @@ async fn attempt(builder: OptsBuilder, options: &ConnectOptions) -> Result<Conn,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cipher_suites_have_their_registered_names() {
+        for (theirs, registered_as) in [
+            ("TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384"),
+            ("ECDHE-RSA-AES128-GCM-SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
+            ("ECDHE-ECDSA-CHACHA20-POLY1305", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"),
+            ("SOMETHING-NEW", "SOMETHING-NEW"),
+        ] {
+            assert_eq!(registered(theirs), registered_as);
+        }
+    }
 
     #[test]
     fn half_an_identity_is_refused() {

@@ -1,18 +1,22 @@
 //! Who writes: a run's id and its key, for which a signer vouches.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 
 use super::{
-    PipelineError,
-    repository::{Repository, key},
+    Class, PipelineError,
+    repository::{Repository, SignedByRun, digest, key},
 };
 use crate::{
-    crypto::{self, RunKey, signer::Signer},
+    crypto::{
+        self, RunKey,
+        signer::{Signer, SignerError},
+    },
     format::{Envelope, Payload, Role, RunIdentity, RunRecord, layout},
     model::{ClusterUuid, DekId, RunId, Sha256Digest, Timestamp},
+    store::{Keep, StoreErrorKind},
 };
 
 /// Who stands behind a run.
@@ -20,7 +24,7 @@ use crate::{
 pub struct Introduction<'a> {
     /// Vouches for the run's key.
     pub signer: &'a dyn Signer,
-    /// Who runs it.
+    /// Who runs it; as whom the store knows it is found out.
     pub identity: RunIdentity,
     /// When it began.
     pub started_at: Timestamp,
@@ -36,6 +40,7 @@ pub struct Author {
     /// The run.
     pub id: RunId,
     key: RunKey,
+    record: OnceLock<Sha256Digest>,
 }
 
 impl Author {
@@ -45,11 +50,10 @@ impl Author {
         cluster: ClusterUuid,
         id: RunId,
     ) -> Result<Self, PipelineError> {
-        Ok(Self { repository, cluster, id, key: RunKey::generate()? })
+        Ok(Self { repository, cluster, id, key: RunKey::generate()?, record: OnceLock::new() })
     }
 
-    /// A run that writes further generations of key records, and seals nothing. Its record is
-    /// stored; the hash of it is returned, too.
+    /// A run that writes further generations of key records, and seals nothing. Its record is stored.
     ///
     /// # Errors
     /// When the store or the signer fails.
@@ -57,34 +61,66 @@ impl Author {
         repository: Arc<Repository>,
         cluster: ClusterUuid,
         by: Introduction<'_>,
-    ) -> Result<(Self, Sha256Digest), PipelineError> {
-        let author = Self::new(repository, cluster, RunId::from_bytes(crypto::random()?))?;
-        let sha256 = author.introduce(&by, Role::Rewrap, None).await?;
-        Ok((author, sha256))
+    ) -> Result<Self, PipelineError> {
+        let id = RunId::from_bytes(crypto::random()?);
+        repository.probe_keep(&id.to_string()).await?;
+        repository.renew_locks().await?;
+        let author = Self::new(repository, cluster, id)?;
+        author.introduce(&by, Role::Rewrap, None).await?;
+        Ok(author)
     }
 
-    /// A run of another role that seals nothing, and so has no DEK. Its record is stored.
+    /// A run that reads, and writes audit records about it; otherwise the same.
     ///
     /// # Errors
     /// When the store or the signer fails.
-    pub async fn without_dek(
+    pub async fn reading(
+        repository: Arc<Repository>,
+        cluster: ClusterUuid,
+        by: Introduction<'_>,
+    ) -> Result<Self, PipelineError> {
+        let author = Self::new(repository, cluster, RunId::from_bytes(crypto::random()?))?;
+        author.introduce(&by, Role::Read, None).await?;
+        Ok(author)
+    }
+
+    /// A run that decides what is kept, or copies; otherwise the same.
+    ///
+    /// # Errors
+    /// When the store or the signer fails.
+    pub async fn keeping(
         repository: Arc<Repository>,
         cluster: ClusterUuid,
         role: Role,
         by: Introduction<'_>,
     ) -> Result<Self, PipelineError> {
-        let author = Self::new(repository, cluster, RunId::from_bytes(crypto::random()?))?;
+        let id = RunId::from_bytes(crypto::random()?);
+        repository.probe_keep(&id.to_string()).await?;
+        repository.renew_locks().await?;
+        let author = Self::new(repository, cluster, id)?;
         author.introduce(&by, role, None).await?;
         Ok(author)
     }
 
-    /// Stores the run's record, signed by the signer. Returns the hash of what is stored.
+    /// SHA-256 of the run's stored record, once there is one.
+    #[must_use]
+    pub fn record_sha256(&self) -> Option<Sha256Digest> {
+        self.record.get().copied()
+    }
+
+    /// Stores the run's record, signed by the signer, whom readers must believe.
     pub(super) async fn introduce(
         &self,
         by: &Introduction<'_>,
         role: Role,
         dek_id: Option<DekId>,
-    ) -> Result<Sha256Digest, PipelineError> {
+    ) -> Result<(), PipelineError> {
+        let access = self.repository.access().await?;
+        let identity = RunIdentity {
+            principal: access.principal.clone(),
+            access: Some(access.kind),
+            ..by.identity.clone()
+        };
         let record = RunRecord {
             version: RunRecord::VERSION,
             run_id: self.id,
@@ -93,17 +129,24 @@ impl Author {
             public_key: Sha256Digest(self.key.public_key()),
             dek_id,
             started_at: by.started_at,
-            identity: by.identity.clone(),
+            identity,
+            lock: self.repository.lock_policy().map(|policy| policy.told()),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let bad = |e| PipelineError::format(RunRecord::WHAT, &e);
         let (payload, signed) = Envelope::prepare(&record).map_err(bad)?;
         let signature = by.signer.sign(&signed).await?;
+        if !self.repository.believes(&signed, &signature, by.signer.id(), role) {
+            let signer = by.signer.id().to_owned();
+            return Err(SignerError::Untrusted { signer, role: role.name() }.into());
+        }
         let stored =
             Envelope::seal::<RunRecord>(&payload, by.signer.id(), &signature).map_err(bad)?;
-        let sha256 = Sha256Digest(Sha256::digest(&stored).into());
-        self.create(&layout::run(self.repository.cluster(), self.id), stored.into()).await?;
-        Ok(sha256)
+        let sha256 = digest(&stored);
+        let name = layout::run(self.repository.cluster(), self.id);
+        self.create(&name, stored.into(), Class::Evidence).await?;
+        self.record.get_or_init(|| sha256);
+        Ok(())
     }
 
     /// A record as it is stored, signed by this run.
@@ -119,7 +162,40 @@ impl Author {
     }
 
     /// Stores a record under a name that is this run's own.
-    pub(super) async fn create(&self, object: &str, stored: Bytes) -> Result<(), PipelineError> {
-        Ok(self.repository.store().create(&key(object)?, stored).await?)
+    pub(super) async fn create(
+        &self,
+        object: &str,
+        stored: Bytes,
+        class: Class,
+    ) -> Result<(), PipelineError> {
+        let keep = self.repository.keep(class);
+        Ok(self.repository.store().create_kept(&key(object)?, stored, &keep).await?)
+    }
+
+    /// Stores a record under a name that others write to, too. True when it is the only one there
+    /// ever was; else whoever writes has to read what counts: in a store that keeps versions a name
+    /// that was deleted can be created again, and the older version counts all the same.
+    ///
+    /// What others than our runs have put there stops nobody: `belongs` says what may be ours.
+    pub(super) async fn create_alone<P: SignedByRun>(
+        &self,
+        object: &str,
+        stored: Bytes,
+        keep: &Keep,
+        belongs: impl Fn(&Value) -> bool,
+    ) -> Result<bool, PipelineError> {
+        let (store, place) = (self.repository.store(), key(object)?);
+        match store.create_kept(&place, stored.clone(), keep).await {
+            Ok(()) if !store.keeps_versions().await? => return Ok(true),
+            Ok(()) => {}
+            Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
+                if self.repository.has_only_strangers::<P>(object, belongs).await? {
+                    store.create_kept(&place, stored, &Keep { over: true, ..*keep }).await?;
+                }
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(store.versions(&place).await?.versions.len() == 1)
     }
 }

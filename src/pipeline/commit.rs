@@ -2,13 +2,12 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{PipelineError, Run, repository::key};
+use super::{Class, PipelineError, Run};
 use crate::{
     format::{Manifest, layout},
     model::{ProofKind, Sha256Digest},
     mysql::xbstream::WholeStream,
     process::CleanExit,
-    store::StoreErrorKind,
 };
 
 /// How the stream ended, beside its framing.
@@ -66,13 +65,22 @@ pub async fn commit(run: &Run, commit: Commit) -> Result<Committed, PipelineErro
     }
     let stored = run.sign(&manifest)?;
     let sha256 = Sha256Digest(Sha256::digest(&stored).into());
-    let object = key(&layout::manifest(run.repository.cluster(), &manifest.backup_id))?;
-    match run.repository.store().create(&object, stored).await {
-        Ok(()) => Ok(Committed { manifest, sha256 }),
-        Err(error) if error.kind == StoreErrorKind::AlreadyExists => Err(PipelineError::Taken {
-            id: manifest.backup_id.to_string(),
-            why: "another attempt committed while this one ran".into(),
-        }),
-        Err(error) => Err(error.into()),
+    let object = layout::manifest(run.repository.cluster(), &manifest.backup_id);
+    let keep = run.repository.keep(Class::Data);
+    let is_it = |document: &serde_json::Value| document["backup_id"] == manifest.backup_id.as_str();
+    if !run.create_alone::<Manifest>(&object, stored, &keep, is_it).await? {
+        let counts = match run.repository.manifest(&manifest.backup_id).await {
+            Ok(found) => found,
+            Err(PipelineError::Integrity { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if counts.is_none_or(|found| found.sha256 != sha256) {
+            return Err(PipelineError::Taken {
+                id: manifest.backup_id.to_string(),
+                why: "another attempt committed while this one ran".into(),
+            });
+        }
     }
+    run.repository.must_be_locked(&object, &keep).await?;
+    Ok(Committed { manifest, sha256 })
 }

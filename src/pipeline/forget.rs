@@ -1,11 +1,11 @@
 //! Removing what was decided to be removed, and nothing that a lock still holds.
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 
 use super::{PipelineError, Repository};
 use crate::{
     model::{Protection, Timestamp},
-    store::{Key, StoreErrorKind},
+    store::{Key, StoreErrorKind, Versions},
 };
 
 /// Objects that are removed at once.
@@ -34,6 +34,29 @@ impl Removed {
     }
 }
 
+/// Something that is stored, with all its versions.
+#[derive(Debug, Clone)]
+pub struct StoredName {
+    /// Its name.
+    pub key: Key,
+    /// Bytes of all its versions.
+    pub size: u64,
+    /// When the newest of them was written; nothing when the store does not say, or there is none.
+    pub modified: Option<Timestamp>,
+}
+
+impl From<Versions> for StoredName {
+    fn from(found: Versions) -> Self {
+        let known = found.versions.iter().all(|version| version.modified.is_some());
+        let newest = found.versions.iter().filter_map(|version| version.modified).max();
+        Self {
+            size: found.versions.iter().map(|version| version.size).sum(),
+            modified: newest.filter(|_| known),
+            key: found.key,
+        }
+    }
+}
+
 /// Whether a protection still holds an object at this time.
 #[must_use]
 pub fn is_locked(protection: &Protection, now: Timestamp) -> bool {
@@ -53,23 +76,31 @@ impl Repository {
         }
     }
 
-    /// Removes these objects; what a lock holds at this time stays, and is counted.
+    /// Everything below a prefix behind a key, hidden or not, in the order of names.
+    pub fn stored(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+    ) -> BoxStream<'_, Result<StoredName, PipelineError>> {
+        let listed = self.store().list_versions(prefix, after);
+        listed.map_ok(StoredName::from).map_err(PipelineError::from).boxed()
+    }
+
+    /// Removes these objects for good; what a lock holds stays, and is counted.
     ///
     /// # Errors
     /// When the store fails. What was removed before stays removed.
-    pub async fn remove(
-        &self,
-        objects: Vec<(Key, u64)>,
-        now: Timestamp,
-    ) -> Result<Removed, PipelineError> {
+    pub async fn remove(&self, objects: Vec<(Key, u64)>) -> Result<Removed, PipelineError> {
         let each = objects.into_iter().map(|(key, bytes)| async move {
-            let protection = self.protection(&key).await?;
-            if is_locked(&protection, now) {
-                let locked_until = protection.retention.map(|held| held.until);
-                return Ok(Removed { locked: 1, locked_until, ..Removed::default() });
-            }
-            self.store().delete(&key).await?;
-            Ok::<_, PipelineError>(Removed { objects: 1, bytes, ..Removed::default() })
+            let left = self.store().erase(&key).await?.left;
+            Ok::<_, PipelineError>(match left {
+                None => Removed { objects: 1, bytes, ..Removed::default() },
+                Some(protection) => Removed {
+                    locked: 1,
+                    locked_until: protection.retention.map(|held| held.until),
+                    ..Removed::default()
+                },
+            })
         });
         let removed = stream::iter(each).buffer_unordered(PARALLEL);
         removed

@@ -1,13 +1,11 @@
 //! The horizon of the binlog log: how much of it is still there.
 
 use futures::TryStreamExt;
-use sha2::{Digest, Sha256};
 
-use super::{Author, Finding, Found, PipelineError, Repository, repository::key};
+use super::{Author, Class, Finding, Found, PipelineError, Repository, log, repository::digest};
 use crate::{
-    format::{CHECKPOINT_EVERY, HorizonRecord, Payload as _, Role, layout},
+    format::{CHECKPOINT_EVERY, HorizonRecord, Payload as _, Role, RunRecord, layout},
     model::{Sha256Digest, Timestamp},
-    store::StoreErrorKind,
 };
 
 /// What of the log is there.
@@ -60,10 +58,10 @@ impl Repository {
     /// When the store fails. A record that is not believed is passed over, and told.
     pub async fn horizon(&self) -> Result<Horizons, PipelineError> {
         let folder = layout::horizons(self.cluster());
-        let mut listed = self.store().list(&folder, None);
+        let mut listed = self.store().list_versions(&folder, None);
         let mut found = Horizons::default();
-        while let Some(info) = listed.try_next().await? {
-            let name = info.key.as_str().strip_prefix(&folder).filter(|name| name.len() == 20);
+        while let Some(there) = listed.try_next().await? {
+            let name = there.key.as_str().strip_prefix(&folder).filter(|name| name.len() == 20);
             found.taken.extend(name.and_then(|name| name.parse::<u64>().ok()));
         }
         let numbers: Vec<u64> = found.taken.iter().rev().copied().collect();
@@ -81,7 +79,7 @@ impl Repository {
                 Err(error) => return Err(error),
             };
             found.last = found.last.max(*number);
-            if self.has_log_record(record.thinned).await? {
+            if log::exists(self, record.thinned).await? {
                 found.number = *number;
                 found.horizon.begins = record.begins;
                 found.horizon.thinned = record.thinned;
@@ -97,26 +95,19 @@ impl Repository {
         number: u64,
     ) -> Result<Option<Found<HorizonRecord>>, PipelineError> {
         let object = layout::horizon(self.cluster(), number);
-        let found = self.record_of_cluster::<HorizonRecord>(object.clone()).await?;
-        let Some(found) = found else { return Ok(None) };
-        let HorizonRecord { begins, thinned, .. } = found.record;
-        let checkpoints = [begins, thinned].iter().all(|n| n.is_multiple_of(CHECKPOINT_EVERY));
-        if found.record.number != number || !checkpoints || begins >= thinned {
-            return Err(PipelineError::integrity(object, "it contradicts itself or its name"));
-        }
-        if !matches!(self.run(found.record.run_id).await?.role, Role::Prune | Role::Copy) {
-            return Err(PipelineError::integrity(object, "its run may not write horizons"));
-        }
-        Ok(Some(found))
-    }
-
-    /// Whether the log has a record of this number, whatever it is.
-    pub(super) async fn has_log_record(&self, number: u64) -> Result<bool, PipelineError> {
-        match self.store().head(&key(&layout::log(self.cluster(), number))?).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        let is_it = |record: &HorizonRecord, run: &RunRecord| {
+            let HorizonRecord { begins, thinned, .. } = *record;
+            let checkpoints = [begins, thinned].iter().all(|n| n.is_multiple_of(CHECKPOINT_EVERY));
+            if record.number != number || !checkpoints || begins >= thinned {
+                let why = "it contradicts itself or its name";
+                return Err(PipelineError::integrity(&object, why));
+            }
+            if !matches!(run.role, Role::Prune | Role::Copy) {
+                return Err(PipelineError::integrity(&object, "its run may not write horizons"));
+            }
+            Ok(())
+        };
+        self.record_of_cluster(&object, is_it).await
     }
 }
 
@@ -146,12 +137,11 @@ impl Author {
             thinned: thinned.max(behind.horizon.thinned),
         };
         let stored = self.sign(&record)?;
-        let sha256 = Sha256Digest(Sha256::digest(&stored).into());
+        let sha256 = digest(&stored);
         let object = layout::horizon(self.repository.cluster(), number);
-        match self.repository.store().create(&key(&object)?, stored).await {
-            Ok(()) => Ok(Some(sha256)),
-            Err(error) if error.kind == StoreErrorKind::AlreadyExists => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let keep = self.repository.keep(Class::Key);
+        let belongs = |document: &serde_json::Value| document["number"] == number;
+        let alone = self.create_alone::<HorizonRecord>(&object, stored, &keep, belongs).await?;
+        Ok(alone.then_some(sha256))
     }
 }

@@ -7,18 +7,19 @@ use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Author, Finding, Found, PipelineError, Repository,
-    repository::{SignedByRun as _, key},
+    Author, Finding, Found, PipelineError, Repository, candidates::Candidates,
+    repository::SignedByRun as _,
 };
 use crate::{
     crypto::{
         Dek,
         kms::{KeyContext, Kms, KmsError},
     },
-    format::{KeyRecord, Payload as _, Role, layout},
+    format::{KeyRecord, MAX_RECORD_BYTES, Payload as _, Role, RunRecord, layout},
     model::{DekId, Sha256Digest, Timestamp, WrappedDek},
-    store::StoreErrorKind,
 };
+
+const NOT_ITS_RUN: &str = "it was not written by the DEK's own run";
 
 /// The last generation that has a name.
 const LAST_GENERATION: u32 = 99_999_999;
@@ -26,14 +27,8 @@ const LAST_GENERATION: u32 = 99_999_999;
 /// What the DEK of a run is for, in the KMS context.
 #[must_use]
 pub fn purpose(role: Role) -> &'static str {
-    match role {
-        Role::Backup => "backup",
-        Role::Archive => "archive",
-        // Such a run has no DEK, so no wrap bears these.
-        Role::Rewrap => "rewrap",
-        Role::Prune => "prune",
-        Role::Copy => "copy",
-    }
+    // That of a run that seals nothing is in no wrap, since it has no DEK.
+    role.name()
 }
 
 /// The record of a DEK that counts: the newest that is believed.
@@ -120,10 +115,16 @@ impl NewestKey {
         };
         let stored: Bytes = author.sign(&record)?;
         let sha256 = Sha256Digest(Sha256::digest(&stored).into());
-        match author.repository.store().create(&key(&name)?, stored).await {
-            Ok(()) => Ok(Some((format!("{dek}/{generation:08}.json"), sha256))),
-            Err(error) if error.kind == StoreErrorKind::AlreadyExists => Ok(None),
-            Err(error) => Err(error.into()),
+        let keep = author.repository.keep_like(&self.object).await?;
+        let written = Some((format!("{dek}/{generation:08}.json"), sha256));
+        let is_it = |document: &serde_json::Value| document["generation"] == generation;
+        if author.create_alone::<KeyRecord>(&name, stored, &keep, is_it).await? {
+            return Ok(written);
+        }
+        match author.repository.generation(dek, &name).await {
+            Ok((found, _)) if found.record == record => Ok(written),
+            Ok(_) | Err(PipelineError::Integrity { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }
@@ -135,6 +136,8 @@ pub struct KeyRecords {
     pub dek: DekId,
     /// Those that are believed, the oldest first.
     pub generations: Vec<KeyRecord>,
+    /// SHA-256 of what is stored of each of these.
+    pub digests: Vec<Sha256Digest>,
     /// What is wrong with the others.
     pub findings: Vec<Finding>,
 }
@@ -146,7 +149,7 @@ impl Repository {
     /// When the store fails.
     pub async fn deks(&self) -> Result<BTreeMap<DekId, Vec<String>>, PipelineError> {
         let folder = layout::keys(self.cluster());
-        let mut listed = self.store().list(&folder, None);
+        let mut listed = self.store().list_versions(&folder, None);
         let mut deks: BTreeMap<DekId, Vec<String>> = BTreeMap::new();
         while let Some(info) = listed.try_next().await? {
             let name = info.key.to_string();
@@ -161,7 +164,7 @@ impl Repository {
     /// The names of a DEK's records, in their order.
     async fn key_names(&self, dek: DekId) -> Result<Vec<String>, PipelineError> {
         let folder = layout::key_folder(self.cluster(), dek);
-        let listed: Vec<_> = self.store().list(&folder, None).try_collect().await?;
+        let listed: Vec<_> = self.store().list_versions(&folder, None).try_collect().await?;
         Ok(listed.iter().map(|info| info.key.to_string()).collect())
     }
 
@@ -196,7 +199,7 @@ impl Repository {
         let mut refused = None;
         for object in names.iter().rev() {
             match self.generation(dek, object).await {
-                Ok((record, role)) => {
+                Ok((Found { record, .. }, role)) => {
                     return Ok(NewestKey { object: object.clone(), record, role, taken: names });
                 }
                 Err(error @ PipelineError::Integrity { .. }) => {
@@ -231,10 +234,14 @@ impl Repository {
         dek: DekId,
         names: &[String],
     ) -> Result<KeyRecords, PipelineError> {
-        let mut records = KeyRecords { dek, generations: Vec::new(), findings: Vec::new() };
+        let (generations, digests, findings) = (Vec::new(), Vec::new(), Vec::new());
+        let mut records = KeyRecords { dek, generations, digests, findings };
         for object in names {
             match self.generation(dek, object).await {
-                Ok((record, _)) => records.generations.push(record),
+                Ok((found, _)) => {
+                    records.generations.push(found.record);
+                    records.digests.push(found.sha256);
+                }
                 Err(PipelineError::Integrity { object: other, why }) => {
                     // Whatever it rests on that is not believed, this is what somebody must look at.
                     let why = if other == *object { why } else { format!("{other}: {why}") };
@@ -251,17 +258,31 @@ impl Repository {
         &self,
         dek: DekId,
         object: &str,
-    ) -> Result<(KeyRecord, Role), PipelineError> {
-        let found = self.record_of_cluster::<KeyRecord>(object.to_owned()).await?;
-        let Some(Found { record, .. }) = found else {
-            return Err(PipelineError::integrity(object, "it is missing"));
-        };
+    ) -> Result<(Found<KeyRecord>, Role), PipelineError> {
+        let mut found = Candidates::of(self, object).await?;
+        while let Some(bytes) = found.read(MAX_RECORD_BYTES).await? {
+            let judged = self.generation_of(dek, object, &bytes).await;
+            if let Some(believed) = found.judge(judged)? {
+                return Ok(believed);
+            }
+        }
+        found.none()?.ok_or_else(|| PipelineError::integrity(object, "it is missing"))
+    }
+
+    async fn generation_of(
+        &self,
+        dek: DekId,
+        object: &str,
+        bytes: &[u8],
+    ) -> Result<(Found<KeyRecord>, Role), PipelineError> {
+        let found = self.believe::<KeyRecord>(object, bytes).await?;
+        let record = &found.record;
         if record.dek_id != dek || layout::key(self.cluster(), dek, record.generation) != object {
             let why = "it is the record of another DEK or generation";
             return Err(PipelineError::integrity(object, why));
         }
-        let role = self.check_origin(&record, object).await?;
-        Ok((record, role))
+        let role = self.check_origin(record, object).await?;
+        Ok((found, role))
     }
 
     /// A DEK is the one that its own run committed to in generation 1. Without this any other
@@ -271,14 +292,18 @@ impl Repository {
         let first = if newest.generation == 1 {
             newest.clone()
         } else {
-            let found = self.record_of_cluster::<KeyRecord>(name.clone()).await?;
+            let is_it = |first: &KeyRecord, _: &RunRecord| {
+                if (first.dek_id, first.generation) == (newest.dek_id, 1) {
+                    return Ok(());
+                }
+                Err(PipelineError::integrity(&name, NOT_ITS_RUN))
+            };
+            let found = self.record_of_cluster(&name, is_it).await?;
             found.ok_or_else(|| PipelineError::integrity(&name, "it is missing"))?.record
         };
         let run = self.run(first.run_id).await?;
-        if run.dek_id != Some(newest.dek_id)
-            || (first.dek_id, first.generation) != (newest.dek_id, 1)
-        {
-            return Err(PipelineError::integrity(name, "it was not written by the DEK's own run"));
+        if run.dek_id != Some(newest.dek_id) {
+            return Err(PipelineError::integrity(name, NOT_ITS_RUN));
         }
         if first.commitment != newest.commitment {
             return Err(PipelineError::integrity(

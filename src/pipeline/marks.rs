@@ -3,19 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use sha2::{Digest, Sha256};
 
-use super::{
-    Author, Finding, Found, PipelineError, Repository,
-    repository::{SignedByRun as _, key},
-};
+use super::{Author, Class, Finding, Found, PipelineError, Repository, repository::digest};
 use crate::{
     format::{
         Manifest, MarkKind, MarkRecord, MarkSubject, MarkedBackup, MarkedRun, Payload as _, Role,
-        layout,
+        RunRecord, layout,
     },
     model::{BackupId, RunId, Sha256Digest, Timestamp},
-    store::StoreErrorKind,
 };
 
 /// Requests in flight.
@@ -172,9 +167,9 @@ impl Repository {
         let folder = layout::mark_folder(self.cluster(), subject);
         let (above, name) = folder.trim_end_matches('/').rsplit_once('/').unwrap_or_default();
         let (above, name) = (format!("{above}/"), name.to_owned());
-        let listed = self.store().list(&folder, None).map_err(PipelineError::from);
+        let listed = self.store().list_versions(&folder, None).map_err(PipelineError::from);
         let numbers: Vec<u32> = listed
-            .try_filter_map(|info| async move { Ok(number_of(info.key.as_str())) })
+            .try_filter_map(|found| async move { Ok(number_of(found.key.as_str())) })
             .try_collect()
             .await?;
         self.read_marks(&above, &name, numbers).await
@@ -206,11 +201,11 @@ impl Repository {
         folder: String,
     ) -> Result<BTreeMap<N, Marks>, PipelineError> {
         let mut names: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-        let mut listed = self.store().list(&folder, None);
-        while let Some(info) = listed.try_next().await? {
-            let below = info.key.as_str().strip_prefix(&folder);
+        let mut listed = self.store().list_versions(&folder, None);
+        while let Some(found) = listed.try_next().await? {
+            let below = found.key.as_str().strip_prefix(&folder);
             let Some((name, _)) = below.and_then(|below| below.split_once('/')) else { continue };
-            if let Some(number) = number_of(info.key.as_str()) {
+            if let Some(number) = number_of(found.key.as_str()) {
                 names.entry(name.to_owned()).or_default().push(number);
             }
         }
@@ -255,16 +250,17 @@ impl Repository {
         number: u32,
     ) -> Result<Option<Found<MarkRecord>>, PipelineError> {
         let object = format!("{folder}{number:08}.json");
-        let found = self.record_of_cluster::<MarkRecord>(object.clone()).await?;
-        let Some(found) = found else { return Ok(None) };
-        if layout::mark(self.cluster(), &found.record.subject, found.record.number) != object {
-            let why = "it is the mark of something else, or another one of it";
-            return Err(PipelineError::integrity(object, why));
-        }
-        if self.run(found.record.run_id()).await?.role != Role::Prune {
-            return Err(PipelineError::integrity(object, "its run may not write marks"));
-        }
-        Ok(Some(found))
+        let is_it = |record: &MarkRecord, run: &RunRecord| {
+            if layout::mark(self.cluster(), &record.subject, record.number) != object {
+                let why = "it is the mark of something else, or another one of it";
+                return Err(PipelineError::integrity(&object, why));
+            }
+            if run.role != Role::Prune {
+                return Err(PipelineError::integrity(&object, "its run may not write marks"));
+            }
+            Ok(())
+        };
+        self.record_of_cluster(&object, is_it).await
     }
 }
 
@@ -321,12 +317,13 @@ impl Author {
         };
         let object = layout::mark(self.repository.cluster(), subject, record.number);
         let stored = self.sign(&record)?;
-        let sha256 = Sha256Digest(Sha256::digest(&stored).into());
-        match self.repository.store().create(&key(&object)?, stored).await {
-            Ok(()) => Ok(Some(Mark { at: record.at, reason: record.reason, sha256 })),
-            Err(error) if error.kind == StoreErrorKind::AlreadyExists => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let sha256 = digest(&stored);
+        // Who decided what is evidence.
+        let keep = self.repository.keep(Class::Evidence);
+        let number = record.number;
+        let belongs = |document: &serde_json::Value| document["number"] == number;
+        let alone = self.create_alone::<MarkRecord>(&object, stored, &keep, belongs).await?;
+        Ok(alone.then_some(Mark { at: record.at, reason: record.reason, sha256 }))
     }
 }
 

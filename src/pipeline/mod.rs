@@ -1,8 +1,10 @@
 //! From a stream to sealed volumes and a commit, and the reverse.
 
-mod audit;
+pub mod audit;
 mod author;
 pub mod budget;
+mod candidates;
+mod carry;
 mod commit;
 mod error;
 mod forget;
@@ -11,27 +13,33 @@ mod head;
 mod horizon;
 mod keys;
 mod level;
+mod locking;
 pub mod log;
 mod marks;
 mod open;
+mod originals;
 mod progress;
 mod repository;
 mod run;
 mod seal;
+mod search;
+mod strangers;
 
-pub use audit::{PRUNED, append as append_audit, verify_chain};
 pub use author::{Author, Introduction};
+pub use candidates::Intruder;
+pub use carry::{Carried, Sealed as SealedObject, carry, carry_record};
 pub use commit::{Commit, Committed, Ending, commit};
 pub use error::PipelineError;
-pub use forget::{Removed, is_locked};
+pub use forget::{Removed, StoredName, is_locked};
 pub use hash::Hasher;
 pub use head::{ChainHead, HeadError};
 pub use horizon::{Horizon, Horizons};
 pub use keys::{KeyRecords, NewestKey, purpose};
 pub use level::{Level, compressor};
+pub use locking::{Class, LockPolicy, SLACK};
 pub use marks::{Mark, Marks, Standing, marked_backup, marked_run};
 pub use open::{Accept, Finding, Objects, OnBad, Opened, StoredObject, open_objects, open_whole};
 pub use progress::{Progress, Replaying};
-pub use repository::{Found, Repository, key};
+pub use repository::{Found, Repository, Vouched, key};
 pub use run::{Run, RunRequest};
 pub use seal::{Inspect, SealRequest, Sealed, seal_stream};

@@ -4,15 +4,11 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use super::{
-    Author, Introduction, PipelineError,
-    keys::purpose,
-    repository::{Repository, key},
-};
+use super::{Author, Class, Introduction, PipelineError, keys::purpose, repository::Repository};
 use crate::{
     crypto::{
         self, Dek,
@@ -21,7 +17,7 @@ use crate::{
     },
     format::{ClusterRecord, KeyRecord, Payload, Role, RunIdentity, layout},
     model::{ClusterUuid, DekId, RunId, Sha256Digest, Timestamp},
-    store::{StoreErrorKind, probe_create_only},
+    store::probe_create_only,
 };
 
 /// What a run needs to begin.
@@ -50,6 +46,7 @@ pub struct Run {
     /// Its DEK.
     pub dek: Dek,
     sealed: AtomicU64,
+    has_segments: AtomicBool,
 }
 
 /// A run is an author that has a DEK.
@@ -78,9 +75,11 @@ impl Run {
             &id.to_string(),
         )
         .await?;
+        repository.probe_keep(&id.to_string()).await?;
         let known = repository.uuid().await?;
-        if known.is_none() {
-            refuse_headless(&repository).await?;
+        match known {
+            Some(_) => repository.renew_locks().await?,
+            None => refuse_headless(&repository).await?,
         }
         let cluster = match known {
             Some(uuid) => uuid,
@@ -94,7 +93,8 @@ impl Run {
             wraps.push(kms.wrap(&context, &dek).await?);
         }
         let author = Author::new(repository, cluster, id)?;
-        let run = Self { author, dek_id, dek, sealed: AtomicU64::new(0) };
+        let (sealed, has_segments) = (AtomicU64::new(0), AtomicBool::new(false));
+        let run = Self { author, dek_id, dek, sealed, has_segments };
         let introduction = Introduction {
             signer: request.signer,
             identity: request.identity.clone(),
@@ -116,13 +116,18 @@ impl Run {
             wraps,
         };
         let name = layout::key(run.repository.cluster(), dek_id, 1);
-        run.create(&name, run.sign(&record)?).await?;
+        run.create(&name, run.sign(&record)?, Class::Key).await?;
         Ok(run)
     }
 
     /// The number of the next object of the log that this run seals, from 0.
     pub fn next_sequence(&self) -> u64 {
         self.sealed.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether it has stored a segment before; from then on it has.
+    pub(super) fn has_segments(&self) -> bool {
+        self.has_segments.swap(true, Ordering::Relaxed)
     }
 
     /// Creates the cluster record; false when another run has.
@@ -133,12 +138,12 @@ impl Run {
             run_id: self.id,
             created_at,
         };
-        let object = key(&layout::cluster(self.repository.cluster()))?;
-        match self.repository.store().create(&object, self.sign(&record)?).await {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind == StoreErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        let object = layout::cluster(self.repository.cluster());
+        let keep = self.repository.keep(Class::Evidence);
+        Ok(self
+            .create_alone::<ClusterRecord>(&object, self.sign(&record)?, &keep, |_| true)
+            .await?
+            || self.repository.uuid().await? == Some(self.cluster))
     }
 }
 

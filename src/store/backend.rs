@@ -5,10 +5,11 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 
-use super::{Key, ObjectInfo, StoreErrorKind};
-use crate::model::Timestamp;
+use super::{BucketLock, Erased, Keep, Kept, Key, ObjectInfo, StoreErrorKind, VersionId, Versions};
+use crate::model::{Access, AccessKind, Connection, Peer, Retention, Timestamp, TransportSecurity};
+pub(super) use crate::transport::{causes, chain};
 
 /// Why one attempt failed.
 #[derive(Debug, Clone)]
@@ -19,12 +20,14 @@ pub(super) struct Fault {
     pub(super) hint: Option<String>,
     /// Whether the same call may do better later.
     pub(super) again: bool,
+    /// Whether it was our credentials that the store did not take.
+    pub(super) refused: bool,
 }
 
 impl Fault {
     pub(super) fn new(kind: StoreErrorKind, cause: impl Into<String>) -> Self {
         let again = matches!(kind, StoreErrorKind::Unavailable | StoreErrorKind::Unclear);
-        Self { kind, cause: cause.into(), hint: None, again }
+        Self { kind, cause: cause.into(), hint: None, again, refused: false }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -62,31 +65,6 @@ impl fmt::Display for Fault {
     }
 }
 
-/// An error and all that caused it, in one line, without what it repeats.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    causes(error).map(ToString::to_string).fold(String::new(), |text, cause| {
-        if text.is_empty() {
-            cause
-        } else if text.contains(&cause) {
-            text
-        } else {
-            format!("{text}: {cause}")
-        }
-    })
-}
-
-/// An error, what caused it, what caused that …
-pub(super) fn causes<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    let mut next = Some(error);
-    std::iter::from_fn(move || {
-        let error = next?;
-        next = error.source();
-        Some(error)
-    })
-}
-
 /// An upload that was begun and never completed.
 #[derive(Debug, Clone)]
 pub(super) struct Stale {
@@ -111,8 +89,100 @@ pub(super) trait Backend: Send + Sync + fmt::Debug {
     ) -> BoxStream<'static, Result<ObjectInfo, Fault>>;
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, Fault>;
     async fn delete(&self, key: &Key) -> Result<(), Fault>;
+    async fn erase(&self, key: &Key) -> Result<Erased, Fault> {
+        self.delete(key).await.map(|()| Erased::default())
+    }
     async fn stale(&self, prefix: &str, before: Timestamp) -> Result<Vec<Stale>, Fault>;
     async fn abort_stale(&self, upload: &Stale) -> Result<(), Fault>;
+
+    /// As whom the store knows us, with credentials fetched anew. Nobody asks on this machine.
+    async fn access(&self) -> Result<Access, Fault> {
+        Ok(Access::of(AccessKind::Local))
+    }
+
+    /// How the last connection was protected. Nothing leaves this machine, unless it says otherwise.
+    fn connection(&self) -> Connection {
+        Connection::new(Peer::Store, TransportSecurity::Local)
+    }
+    // What only some kinds of store can do.
+
+    async fn put_new_kept(&self, key: &Key, body: Bytes, keep: &Keep) -> Result<(), Fault> {
+        only_bytes(keep)?;
+        self.put_new(key, body).await
+    }
+
+    async fn begin_kept(
+        &self,
+        key: &Key,
+        part_size: usize,
+        keep: &Keep,
+    ) -> Result<Arc<dyn Parts>, Fault> {
+        only_bytes(keep)?;
+        self.begin(key, part_size).await
+    }
+
+    async fn keeps_versions(&self) -> Result<bool, Fault> {
+        Ok(false)
+    }
+
+    async fn versions(&self, key: &Key) -> Result<Versions, Fault> {
+        match self.head(key).await {
+            Ok(info) => Ok(info.into()),
+            Err(fault) if fault.kind == StoreErrorKind::NotFound => Ok(Versions::none(key.clone())),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn list_versions(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+    ) -> BoxStream<'static, Result<Versions, Fault>> {
+        self.list(prefix, after).map_ok(Versions::from).boxed()
+    }
+
+    async fn get_version(&self, key: &Key, _: &VersionId, limit: u64) -> Result<Bytes, Fault> {
+        self.get(key, limit).await
+    }
+
+    async fn get_version_range(
+        &self,
+        key: &Key,
+        _: &VersionId,
+        range: Range<u64>,
+    ) -> Result<Bytes, Fault> {
+        self.get_range(key, range).await
+    }
+
+    async fn bucket_lock(&self) -> Result<Option<BucketLock>, Fault> {
+        Ok(None)
+    }
+
+    fn expected(&self, keep: &Keep) -> Kept {
+        Kept { protection: keep.protection, ..Kept::default() }
+    }
+
+    async fn kept(&self, _: &Key, _: Option<&VersionId>) -> Result<Kept, Fault> {
+        Ok(Kept::default())
+    }
+
+    async fn retain(&self, _: &Key, _: Option<&VersionId>, _: Retention) -> Result<(), Fault> {
+        Err(no_lock())
+    }
+}
+
+fn no_lock() -> Fault {
+    Fault::new(StoreErrorKind::Unsupported, "this kind of store has no Object Lock")
+        .hint("leave out --lock, or use a bucket of S3 with Object Lock")
+}
+
+/// Refuses what a store that keeps nothing but bytes cannot do.
+fn only_bytes(keep: &Keep) -> Result<(), Fault> {
+    if keep.over {
+        let text = "this kind of store keeps no versions: what is written over is lost";
+        return Err(Fault::new(StoreErrorKind::Unsupported, text));
+    }
+    if keep.protection == crate::model::Protection::default() { Ok(()) } else { Err(no_lock()) }
 }
 
 /// One upload in a backend. Every call may be made again after it failed.

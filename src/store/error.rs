@@ -12,8 +12,10 @@ pub enum StoreErrorKind {
     AlreadyExists,
     /// The bucket, container or folder of the repository does not exist.
     NoBucket,
-    /// The store does not know who we are: wrong, missing or expired credentials.
+    /// The store does not know who we are: wrong or missing credentials.
     Unauthenticated,
+    /// The credentials have ended, and new ones are not to be had.
+    Expired,
     /// The store knows who we are, and says no.
     Denied,
     /// The bucket is in another region than the one we asked.

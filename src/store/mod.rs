@@ -7,7 +7,10 @@
 mod backend;
 mod cloud;
 mod error;
+mod identity;
+mod keep;
 mod key;
+mod listing;
 mod local;
 mod memory;
 mod open;
@@ -18,10 +21,15 @@ mod repository;
 mod retry;
 mod s3;
 mod transfer;
+mod versions;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use keep::{
+    BucketLock, DefaultRetention, Erased, Keep, KeepError, Kept, ServerEncryption, StorageClass,
+};
 pub use key::{Key, KeyError};
 pub use open::open;
 pub use options::StoreOptions;
 pub use port::{ObjectInfo, Store, Upload};
-pub use probe::{Honesty, probe_create_only};
+pub use probe::{Honesty, probe_abort, probe_create_only, probe_keeping};
+pub use versions::{Version, VersionId, Versions};

@@ -4,6 +4,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use url::Url;
 
+use crate::transport::{Dialer, DialerOptions, Plaintext, Roots, TlsOptions, is_loopback};
+
 use super::{
     Key, Store, StoreError, StoreErrorKind, StoreOptions,
     backend::{Backend, Fault},
@@ -116,18 +118,43 @@ fn place(url: &Url) -> Result<Place, Fault> {
 
 fn check_endpoint(options: &StoreOptions) -> Result<(), Fault> {
     let Some(endpoint) = &options.endpoint else { return Ok(()) };
-    let good = Url::parse(endpoint).is_ok_and(|url| {
+    let good = |url: &Url| {
         matches!(url.scheme(), "http" | "https")
             && url.has_host()
             && url.username().is_empty()
             && url.password().is_none()
             && url.query().is_none()
-    });
-    if good {
-        Ok(())
-    } else {
-        Err(configuration("the endpoint is not of the form http://HOST[:PORT] or https://…"))
+    };
+    match Url::parse(endpoint).ok().filter(good) {
+        Some(url) => may_be_plain(&url, options.allow_plaintext),
+        None => {
+            Err(configuration("the endpoint is not of the form http://HOST[:PORT] or https://…"))
+        }
     }
+}
+
+/// Without TLS only this machine is reached, unless somebody has said otherwise.
+pub(super) fn may_be_plain(url: &Url, anywhere: bool) -> Result<(), Fault> {
+    let host = url.host_str().unwrap_or_default();
+    if url.scheme() == "https" || anywhere || is_loopback(host) {
+        return Ok(());
+    }
+    Err(configuration(format!("the endpoint {}://{host} has no TLS", url.scheme())).hint(
+        "give an https:// endpoint, and --store-ca when a private authority signed its certificate; \
+         --allow-plaintext-store sends credentials' signatures and metadata in the clear",
+    ))
+}
+
+/// How the store is reached.
+pub(super) fn dialer(options: &StoreOptions, plaintext: Plaintext) -> Result<Dialer, Fault> {
+    let roots = options.ca_file.clone().map_or(Roots::System, Roots::SystemAnd);
+    let dialer = Dialer::new(&DialerOptions {
+        tls: TlsOptions { roots, ..TlsOptions::default() },
+        plaintext,
+        patience: options.connect_timeout,
+        ..DialerOptions::default()
+    });
+    dialer.map_err(|error| configuration(error.to_string()).hint("check --store-ca"))
 }
 
 pub(super) fn configuration(text: impl Into<String>) -> Fault {
@@ -137,6 +164,11 @@ pub(super) fn configuration(text: impl Into<String>) -> Fault {
 pub(super) fn read_file(what: &str, path: &Path) -> Result<Vec<u8>, Fault> {
     std::fs::read(path)
         .map_err(|error| configuration(format!("{what} {}: {error}", path.display())))
+}
+
+/// A variable that is set to something.
+pub(super) fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// A disk neither stalls for long nor recovers; a large file may take its time to be flushed.

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{future::BoxFuture, stream::BoxStream};
+use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream::BoxStream};
 
-use super::{Key, StoreError};
+use super::{BucketLock, Erased, Keep, Kept, Key, StoreError, StoreErrorKind, Version, Versions};
 use crate::model::{
-    Access, AccessKind, Connection, Peer, Protection, Timestamp, TransportSecurity,
+    Access, AccessKind, Connection, Peer, Protection, Retention, Timestamp, TransportSecurity,
 };
 
 /// What a listing tells of an object.
@@ -35,11 +35,30 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// `AlreadyExists` when the key is taken; `Unclear` when it may have been written.
-    async fn create(&self, key: &Key, body: Bytes) -> Result<(), StoreError>;
+    async fn create(&self, key: &Key, body: Bytes) -> Result<(), StoreError> {
+        self.create_kept(key, body, &Keep::default()).await
+    }
+
+    /// The same, kept in a certain way. In a store that keeps versions a name that was deleted
+    /// can be created again: whoever must be the only one looks at [`Store::versions`] afterwards.
+    ///
+    /// # Errors
+    /// As [`Store::create`]; `Unsupported` when the store has no such way.
+    async fn create_kept(&self, key: &Key, body: Bytes, keep: &Keep) -> Result<(), StoreError>;
 
     /// Begins a large object in parts of `part_size` bytes, the last one smaller. The
     /// object appears when it is completed and not before. The key must be unique.
-    async fn upload(&self, key: &Key, part_size: usize) -> Result<Box<dyn Upload>, StoreError>;
+    async fn upload(&self, key: &Key, part_size: usize) -> Result<Box<dyn Upload>, StoreError> {
+        self.upload_kept(key, part_size, &Keep::default()).await
+    }
+
+    /// The same, kept in a certain way.
+    async fn upload_kept(
+        &self,
+        key: &Key,
+        part_size: usize,
+        keep: &Keep,
+    ) -> Result<Box<dyn Upload>, StoreError>;
 
     /// Reads a whole object that is expected to be small; more than `limit` bytes are an error.
     async fn get(&self, key: &Key, limit: u64) -> Result<Bytes, StoreError>;
@@ -63,8 +82,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Some stores (MinIO in versioned buckets) go on naming those whose objects were deleted.
     async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
 
-    /// Removes an object; one that is not there is no error.
+    /// Removes an object; one that is not there is no error. In a store that keeps versions it is
+    /// hidden by that, and nothing more.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// Removes an object for good: all its versions, and what hides them. What a lock holds stays,
+    /// and is no error.
+    async fn erase(&self, key: &Key) -> Result<Erased, StoreError> {
+        self.delete(key).await.map(|()| Erased::default())
+    }
 
     /// Aborts uploads below `prefix` that were begun before `before` and never completed.
     /// Returns how many.
@@ -80,10 +106,86 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         Connection::new(Peer::Store, TransportSecurity::Unknown)
     }
 
-    /// What keeps an object from being removed, as the store says.
+    /// What keeps an object from being removed, as the store says; of the oldest version, where
+    /// there are several.
     async fn protection(&self, key: &Key) -> Result<Protection, StoreError> {
         let _ = key;
         Ok(Protection::default())
+    }
+
+    /// Whether the store keeps what was written over or deleted, as a bucket with versions does.
+    /// Such a store is asked for versions: what a plain read gives may be an intruder's.
+    async fn keeps_versions(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    /// Everything that is there under this name, hidden by a deletion or not. In a store that
+    /// keeps no versions that is one at most.
+    async fn versions(&self, key: &Key) -> Result<Versions, StoreError> {
+        match self.head(key).await {
+            Ok(info) => Ok(info.into()),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(Versions::none(key.clone())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`Store::list`], with every name that has versions or was deleted.
+    fn list_versions(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+    ) -> BoxStream<'_, Result<Versions, StoreError>> {
+        self.list(prefix, after).map_ok(Versions::from).boxed()
+    }
+
+    /// As [`Store::get`], of this version.
+    async fn get_version(
+        &self,
+        key: &Key,
+        version: &Version,
+        limit: u64,
+    ) -> Result<Bytes, StoreError> {
+        let _ = version;
+        self.get(key, limit).await
+    }
+
+    /// As [`Store::get_range`], of this version.
+    async fn get_version_range(
+        &self,
+        key: &Key,
+        version: &Version,
+        range: Range<u64>,
+    ) -> Result<Bytes, StoreError> {
+        let _ = version;
+        self.get_range(key, range).await
+    }
+
+    /// Object Lock, as the bucket has it; nothing where there is none.
+    async fn bucket_lock(&self) -> Result<Option<BucketLock>, StoreError> {
+        Ok(None)
+    }
+
+    /// What the store has to say later of an object that is kept in this way.
+    fn expected(&self, keep: &Keep) -> Kept {
+        Kept { protection: keep.protection, ..Kept::default() }
+    }
+
+    /// How this version is kept, as the store says.
+    async fn kept(&self, key: &Key, version: &Version) -> Result<Kept, StoreError> {
+        let _ = (key, version);
+        Ok(Kept::default())
+    }
+
+    /// Locks this version for longer. No lock is ever shortened by this.
+    async fn retain(
+        &self,
+        key: &Key,
+        version: &Version,
+        retention: Retention,
+    ) -> Result<(), StoreError> {
+        let _ = (version, retention);
+        let cause = "this kind of store has no Object Lock";
+        Err(StoreError::new(StoreErrorKind::Unsupported, "lock", key.as_str(), cause))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Key, Store, StoreError, StoreErrorKind};
+use super::{Keep, Key, Store, StoreError, StoreErrorKind};
 
 /// What a probe has shown about a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,76 @@ pub async fn probe_create_only(
     let verdict = judge(store, &object, &first, second).await;
     let removed = store.delete(&object).await.is_ok();
     verdict.map(|()| Honesty { object, removed })
+}
+
+/// Begins an upload and gives it back: jobs that were stopped want to do the same. Nothing is left
+/// but where that is denied; then the upload stays, without a byte, until a lifecycle rule removes it.
+///
+/// # Errors
+/// Whatever kept it from being begun or aborted.
+pub async fn probe_abort(store: &dyn Store, prefix: &str, unique: &str) -> Result<(), StoreError> {
+    let object = Key::new(format!("{prefix}probe/{unique}-upload")).map_err(|error| {
+        StoreError::new(StoreErrorKind::Configuration, "probe", store.url(), error)
+    })?;
+    store.upload(&object, 1 << 20).await?.abort().await
+}
+
+/// Proves that the store keeps what it is asked to keep in a certain way, by writing
+/// `<prefix>probe/<unique>-put` and `<prefix>probe/<unique>-parts` in that way, in one request and
+/// in parts, and reading back what became of it. They stay for as long as they are locked.
+///
+/// Both are needed: Ceph locks what it is given in one request, and leaves the lock out of what is
+/// uploaded in parts, without a word.
+///
+/// # Errors
+/// `Unsupported` when the store has left anything out; otherwise whatever kept the probe from
+/// being made.
+pub async fn probe_keeping(
+    store: &dyn Store,
+    prefix: &str,
+    unique: &str,
+    keep: &Keep,
+) -> Result<(), StoreError> {
+    let named = |how: &str| {
+        Key::new(format!("{prefix}probe/{unique}-{how}")).map_err(|error| {
+            StoreError::new(StoreErrorKind::Configuration, "probe", store.url(), error)
+        })
+    };
+    let (put, parts) = (named("put")?, named("parts")?);
+    let body = Bytes::from(format!("backstay probe {unique}\n"));
+    let record = Keep { bulk: false, ..*keep };
+    store.create_kept(&put, body.clone(), &record).await?;
+    keeps(store, &put, &record).await?;
+    let bulk = Keep { bulk: true, ..*keep };
+    let upload = store.upload_kept(&parts, body.len(), &bulk).await?;
+    upload.part(0, body).await?;
+    upload.complete().await?;
+    keeps(store, &parts, &bulk).await
+}
+
+async fn keeps(store: &dyn Store, object: &Key, keep: &Keep) -> Result<(), StoreError> {
+    let versions = store.versions(object).await?.versions;
+    let found = match versions.first() {
+        Some(version) => store.kept(object, version).await?,
+        None => return Err(leaves_out(store, object, "it is not there any more")),
+    };
+    match found.falls_short_of(&store.expected(keep)) {
+        None => Ok(()),
+        Some(short) => Err(leaves_out(store, object, &short)),
+    }
+}
+
+fn leaves_out(store: &dyn Store, object: &Key, what: &str) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Unsupported,
+        "probe",
+        store.url(),
+        format!("of {object} the store says that {what}: it has ignored what it was asked for"),
+    )
+    .hint(
+        "use a bucket with Object Lock in a store that honours it for uploads in parts, too (Ceph \
+         does not), or leave out --lock, --store-sse and --store-class",
+    )
 }
 
 async fn judge(

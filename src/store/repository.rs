@@ -1,21 +1,20 @@
 //! Any backend as a [`Store`]: every call through the one retry loop, every doubt settled.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{cmp::Ordering, fmt, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use futures::stream::BoxStream;
 
 use super::{
-    Key, ObjectInfo, Store, StoreError, StoreErrorKind, Upload,
+    BucketLock, Erased, Keep, Kept, Key, ObjectInfo, Store, StoreError, StoreErrorKind, Upload,
+    Version, Versions,
     backend::{Backend, Fault},
+    listing::{Listing, PAGE_BYTES},
     retry::{Call, Effect, Retry},
     transfer::Transfer,
 };
-use crate::model::Timestamp;
-
-/// What a listing may take a page: pages are small, but stores think long about them.
-const PAGE_BYTES: u64 = 4 << 20;
+use crate::model::{Access, Connection, Protection, Retention, Timestamp};
 
 /// A backend, its URL for messages, and how patient to be with it.
 pub(super) struct Repository {
@@ -31,7 +30,7 @@ impl fmt::Debug for Repository {
 }
 
 impl Repository {
-    fn place(&self, name: &str) -> String {
+    pub(super) fn place(&self, name: &str) -> String {
         format!("{}/{name}", self.url.trim_end_matches('/'))
     }
 
@@ -54,9 +53,9 @@ impl Repository {
     /// One attempt at a create. What the store says is believed when it says "done"; when it
     /// says "taken", or nothing, the object itself is asked: a lost answer to an earlier
     /// attempt of ours looks just like somebody else's object until its bytes are compared.
-    async fn create_once(&self, key: &Key, body: &Bytes) -> Result<(), Fault> {
+    async fn create_once(&self, key: &Key, body: &Bytes, keep: &Keep) -> Result<(), Fault> {
         let size = body.len() as u64;
-        let put = self.backend.put_new(key, body.clone());
+        let put = self.backend.put_new_kept(key, body.clone(), keep);
         let Err(fault) = self.retry.limited(size, put).await else { return Ok(()) };
         let taken = fault.kind == StoreErrorKind::AlreadyExists;
         if !taken && fault.kind != StoreErrorKind::Unclear {
@@ -77,13 +76,12 @@ impl Repository {
             Err(read) => Err(Fault {
                 kind: StoreErrorKind::Unclear,
                 cause: format!("{}; reading it back: {}", fault.cause, read.cause),
-                hint: read.hint,
-                again: read.again,
+                ..read
             }),
         }
     }
 
-    fn prefix_fault(&self, operation: &'static str, prefix: &str) -> Option<StoreError> {
+    pub(super) fn prefix_fault(&self, operation: &'static str, prefix: &str) -> Option<StoreError> {
         let good = prefix.is_empty()
             || prefix.strip_suffix('/').is_some_and(|folder| Key::new(folder).is_ok());
         (!good).then(|| {
@@ -95,55 +93,6 @@ impl Repository {
             )
         })
     }
-
-    /// Lists on from the last key seen whenever the listing breaks off.
-    fn listing(&self, prefix: String, after: Option<Key>) -> Listing<'_> {
-        Listing { repository: self, prefix, last: after, source: None }
-    }
-}
-
-struct Listing<'a> {
-    repository: &'a Repository,
-    prefix: String,
-    last: Option<Key>,
-    source: Option<BoxStream<'static, Result<ObjectInfo, Fault>>>,
-}
-
-impl Listing<'_> {
-    async fn next_once(&mut self) -> Result<Option<ObjectInfo>, Fault> {
-        let repository = self.repository;
-        let mut source = match self.source.take() {
-            Some(source) => source,
-            None => repository.backend.list(&self.prefix, self.last.as_ref()),
-        };
-        loop {
-            let next = source.try_next();
-            let Some(info) = repository.retry.limited(PAGE_BYTES, next).await? else {
-                return Ok(None);
-            };
-            // Not every store can begin after a key; none may list anything twice.
-            if self.last.as_ref().is_none_or(|last| info.key > *last) {
-                self.last = Some(info.key.clone());
-                self.source = Some(source);
-                return Ok(Some(info));
-            }
-        }
-    }
-
-    async fn next(self) -> Result<Option<(ObjectInfo, Self)>, StoreError> {
-        let repository = self.repository;
-        let object = repository.place(&self.prefix);
-        let call = Call {
-            operation: "list",
-            object: &object,
-            bytes: PAGE_BYTES,
-            effect: Effect::Repeatable,
-        };
-        let shared = tokio::sync::Mutex::new(self);
-        let found =
-            repository.retry.run(&call, || async { shared.lock().await.next_once().await }).await?;
-        Ok(found.map(|info| (info, shared.into_inner())))
-    }
 }
 
 #[async_trait]
@@ -152,18 +101,23 @@ impl Store for Repository {
         &self.url
     }
 
-    async fn create(&self, key: &Key, body: Bytes) -> Result<(), StoreError> {
+    async fn create_kept(&self, key: &Key, body: Bytes, keep: &Keep) -> Result<(), StoreError> {
         let object = self.place(key.as_str());
         let bytes = body.len() as u64;
         let call = Call { operation: "create", object: &object, bytes, effect: Effect::Once };
-        self.retry.run(&call, || self.create_once(key, &body)).await
+        self.retry.run(&call, || self.create_once(key, &body, keep)).await
     }
 
-    async fn upload(&self, key: &Key, part_size: usize) -> Result<Box<dyn Upload>, StoreError> {
-        let begin = || self.backend.begin(key, part_size);
+    async fn upload_kept(
+        &self,
+        key: &Key,
+        part_size: usize,
+        keep: &Keep,
+    ) -> Result<Box<dyn Upload>, StoreError> {
+        let begin = || self.backend.begin_kept(key, part_size, keep);
         let parts = self.run("begin upload of", key.as_str(), 0, begin).await?;
         let object = self.place(key.as_str());
-        Ok(Box::new(Transfer::new(self, key.clone(), object, part_size, parts)))
+        Ok(Box::new(Transfer::new(self, key.clone(), object, part_size, parts, *keep)))
     }
 
     async fn get(&self, key: &Key, limit: u64) -> Result<Bytes, StoreError> {
@@ -196,11 +150,7 @@ impl Store for Repository {
         prefix: &str,
         after: Option<&Key>,
     ) -> BoxStream<'_, Result<ObjectInfo, StoreError>> {
-        if let Some(error) = self.prefix_fault("list", prefix) {
-            return futures::stream::once(async { Err(error) }).boxed();
-        }
-        let listing = self.listing(prefix.to_owned(), after.cloned());
-        futures::stream::try_unfold(listing, Listing::next).boxed()
+        Listing::stream(self, prefix, after)
     }
 
     async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
@@ -224,6 +174,16 @@ impl Store for Repository {
         .await
     }
 
+    async fn erase(&self, key: &Key) -> Result<Erased, StoreError> {
+        self.run("erase", key.as_str(), 0, || async {
+            match self.backend.erase(key).await {
+                Err(fault) if fault.kind == StoreErrorKind::NotFound => Ok(Erased::default()),
+                done => done,
+            }
+        })
+        .await
+    }
+
     async fn abort_uploads(&self, prefix: &str, before: Timestamp) -> Result<usize, StoreError> {
         const OPERATION: &str = "abort uploads below";
         if let Some(error) = self.prefix_fault(OPERATION, prefix) {
@@ -235,5 +195,91 @@ impl Store for Repository {
             self.run(OPERATION, prefix, 0, || self.backend.abort_stale(upload)).await?;
         }
         Ok(stale.len())
+    }
+
+    async fn access(&self) -> Result<Access, StoreError> {
+        self.run("ask for the identity at", "", 0, || self.backend.access()).await
+    }
+
+    fn connection(&self) -> Connection {
+        self.backend.connection()
+    }
+
+    async fn protection(&self, key: &Key) -> Result<Protection, StoreError> {
+        let versions = self.versions(key).await?;
+        match versions.versions.first() {
+            Some(oldest) => Ok(self.kept(key, oldest).await?.protection),
+            None => Ok(Protection::default()),
+        }
+    }
+
+    async fn keeps_versions(&self) -> Result<bool, StoreError> {
+        self.run("ask about versions in", "", 0, || self.backend.keeps_versions()).await
+    }
+
+    async fn versions(&self, key: &Key) -> Result<Versions, StoreError> {
+        let versions = || self.backend.versions(key);
+        self.run("list versions of", key.as_str(), PAGE_BYTES, versions).await
+    }
+
+    fn list_versions(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+    ) -> BoxStream<'_, Result<Versions, StoreError>> {
+        Listing::stream(self, prefix, after)
+    }
+
+    async fn get_version(
+        &self,
+        key: &Key,
+        version: &Version,
+        limit: u64,
+    ) -> Result<Bytes, StoreError> {
+        let Some(id) = &version.id else { return self.get(key, limit).await };
+        let get = || self.backend.get_version(key, id, limit);
+        self.run("get", key.as_str(), limit.min(1 << 30), get).await
+    }
+
+    async fn get_version_range(
+        &self,
+        key: &Key,
+        version: &Version,
+        range: Range<u64>,
+    ) -> Result<Bytes, StoreError> {
+        let Some(id) = &version.id else { return self.get_range(key, range).await };
+        let bytes = range.end.saturating_sub(range.start);
+        let get = || async {
+            match range.start.cmp(&range.end) {
+                _ if range.end > version.size => Err(Fault::past_the_end(version.size, &range)),
+                Ordering::Less => self.backend.get_version_range(key, id, range.clone()).await,
+                Ordering::Equal => Ok(Bytes::new()),
+                Ordering::Greater => Err(Fault::past_the_end(version.size, &range)),
+            }
+        };
+        self.run("get", key.as_str(), bytes, get).await
+    }
+
+    async fn bucket_lock(&self) -> Result<Option<BucketLock>, StoreError> {
+        self.run("ask about Object Lock in", "", 0, || self.backend.bucket_lock()).await
+    }
+
+    fn expected(&self, keep: &Keep) -> Kept {
+        self.backend.expected(keep)
+    }
+
+    async fn kept(&self, key: &Key, version: &Version) -> Result<Kept, StoreError> {
+        let id = version.id.as_ref();
+        self.run("ask about the lock of", key.as_str(), 0, || self.backend.kept(key, id)).await
+    }
+
+    async fn retain(
+        &self,
+        key: &Key,
+        version: &Version,
+        retention: Retention,
+    ) -> Result<(), StoreError> {
+        let id = version.id.as_ref();
+        self.run("lock", key.as_str(), 0, || self.backend.retain(key, id, retention)).await
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 
 use super::{
-    Key, StoreError, StoreErrorKind, Upload,
+    Keep, Key, StoreError, StoreErrorKind, Upload,
     backend::{Backend, Fault, Parts},
     repository::Repository,
     retry::{Call, Effect, Retry},
@@ -22,6 +22,7 @@ pub(super) struct Transfer {
     key: Key,
     object: Arc<str>,
     part_size: usize,
+    keep: Keep,
     parts: Arc<dyn Parts>,
     sent: Arc<Mutex<BTreeMap<u32, usize>>>,
 }
@@ -33,6 +34,7 @@ impl Transfer {
         object: String,
         part_size: usize,
         parts: Arc<dyn Parts>,
+        keep: Keep,
     ) -> Self {
         Self {
             backend: Arc::clone(&repository.backend),
@@ -40,6 +42,7 @@ impl Transfer {
             key,
             object: object.into(),
             part_size,
+            keep,
             parts,
             sent: Arc::default(),
         }
@@ -81,7 +84,7 @@ impl Transfer {
 
     /// An object of no bytes has no parts, which not every store can put together.
     async fn create_empty(&self) -> Result<(), Fault> {
-        let put = self.backend.put_new(&self.key, Bytes::new());
+        let put = self.backend.put_new_kept(&self.key, Bytes::new(), &self.keep);
         match self.retry.limited(0, put).await {
             Err(fault) if fault.kind == StoreErrorKind::Unclear => self.settle(0, fault).await,
             done => done,

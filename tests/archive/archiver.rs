@@ -33,7 +33,8 @@ impl Archiver {
             (home.path(&format!("out-{name}")), home.path(&format!("archiver-{name}.log")));
         let mut command = home.command();
         command.args(["archive", "--mysql-host", "127.0.0.1", "--mysql-user", "root"]);
-        command.args(["--mysql-tls", "preferred", "--mysql-port", &port.to_string()]);
+        command.args(["--mysql-tls", "preferred", "--allow-insecure-mysql"]);
+        command.args(["--mysql-port", &port.to_string()]);
         command.arg("--mysql-password-file");
         command.arg(home.path("password")).args(["--rpo", "200ms"]).args(more);
         command.env("RUST_BACKTRACE", "1");

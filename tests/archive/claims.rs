@@ -41,7 +41,7 @@ fn claim(reason: EpochReason) -> EpochEntry {
         server_id: 1,
     };
     let history = HistoryId::from_bytes([7; 16]);
-    EpochEntry { reason, server, history, parent: None, resumes: None }
+    EpochEntry { reason, server, history, parent: None, resumes: None, connections: Vec::new() }
 }
 
 fn beat() -> LogEntry {

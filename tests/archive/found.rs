@@ -13,12 +13,9 @@ use serde_json::Value;
 
 use crate::{
     archiver::Archiver,
-    gaps::{purge, write},
     home::{Done, Home, strs},
     node::Node,
-    pair::Pair,
-    tokens,
-    walk::{names, repository},
+    walk::repository,
 };
 
 /// The columns of each flavor, with values of every length and without.

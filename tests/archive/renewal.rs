@@ -30,6 +30,7 @@ async fn a_dek_is_renewed_and_every_one_of_them_opens_what_it_sealed() {
         new_history: false,
         renew_after: Duration::from_secs(2),
         purge_archived: None,
+        exit_of: |_| (1, "unexpected"),
         status: Arc::default(),
         progress: Arc::clone(&progress),
     };

@@ -10,7 +10,10 @@
 )]
 
 #[path = "../support/azurite.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
 mod azurite;
+#[path = "../support/locked.rs"]
+mod locked;
 #[path = "../support/minio.rs"]
 mod minio;
 #[path = "../support/rgw.rs"]
@@ -29,6 +32,7 @@ mod relay;
 mod s3;
 mod s3_connect;
 mod script;
+mod versions;
 
 use std::{sync::Arc, time::Duration};
 

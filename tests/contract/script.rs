@@ -49,6 +49,14 @@ const PAGE: usize = 100;
 
 impl Script {
     pub(crate) async fn start(conscience: Conscience) -> Self {
+        Self::start_behind(conscience, |app| app).await
+    }
+
+    /// The same, behind a door of somebody's.
+    pub(crate) async fn start_behind(
+        conscience: Conscience,
+        door: impl FnOnce(Router) -> Router,
+    ) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shelf = Arc::new(Mutex::new(Shelf {
@@ -60,7 +68,7 @@ impl Script {
             puts: 0,
             last_put: HeaderMap::new(),
         }));
-        let app = Router::new().fallback(serve).with_state(Arc::clone(&shelf));
+        let app = door(Router::new().fallback(serve).with_state(Arc::clone(&shelf)));
         tokio::spawn(async move { axum::serve(listener, app).await });
         Self { shelf, port }
     }

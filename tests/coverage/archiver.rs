@@ -143,6 +143,7 @@ impl Archiver {
             history: self.history,
             parent,
             resumes: if resume { self.state.durable() } else { None },
+            connections: Vec::new(),
         };
         self.append(LogEntry::Epoch(entry), now);
         self.promote(now);

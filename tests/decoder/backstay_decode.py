@@ -14,8 +14,10 @@ import argparse, base64, binascii, datetime, hashlib, hmac, json, os, pathlib, r
 import zstandard
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
 
 
 class Refused(Exception):
@@ -95,11 +97,19 @@ def parse_json(raw):
 
 
 # ---- 3: records ----
+LOCK_MODE = among("governance", "compliance")
 POSITION = shaped(file=is_text, position=is_int)
+CONNECTION = shaped(to=among("store", "kms", "signer", "database", "source"),
+                    security=among("local", "tls-verified", "tls-unverified", "plain", "unknown"),
+                    tls_opt=shaped(version=is_text, cipher=is_text))
+IDENTITY = shaped(host_opt=is_text, user_opt=is_text, pod_opt=is_text, namespace_opt=is_text, principal_opt=is_text,
+                  access_opt=among("local", "static", "web-identity", "pod-identity", "instance", "unknown"))
 ENVELOPE = shaped(payloadType=is_text, payload=is_bytes, signatures=list_of(shaped(keyid=is_text, sig=is_bytes)))
+CONNECTIONS = list_of(CONNECTION)
 RECORDS = {
-    "run": shaped(version=is_int, run_id=is_id, cluster_uuid=is_id, role=among("backup", "archive", "rewrap"), public_key=is_digest,
-                  dek_id_opt=is_id, started_at=is_instant, identity=shaped(host_opt=is_text, user_opt=is_text),
+    "run": shaped(version=is_int, run_id=is_id, cluster_uuid=is_id, role=among("backup", "archive", "rewrap", "read"), public_key=is_digest,
+                  dek_id_opt=is_id, started_at=is_instant, identity=IDENTITY,
+                  lock_opt=shaped(mode=LOCK_MODE, data_seconds=is_int, key_seconds=is_int, evidence_seconds=is_int, legal_hold_opt=is_bool),
                   tool_version=is_text),
     "cluster": shaped(version=is_int, cluster_uuid=is_id, run_id=is_id, created_at=is_instant),
     "key": shaped(version=is_int, cluster_uuid=is_id, dek_id=is_id, run_id=is_id, generation=is_int,
@@ -117,11 +127,35 @@ RECORDS = {
             is_replica_opt=is_bool, lower_case_table_names_opt=is_u8, page_size=is_u32, data_bytes=is_int,
             options_opt=texts),
         proof=among("exit", "verdict", "framing"), files=is_int, bytes_read=is_int, payload_bytes=is_int,
-        bytes_stored=is_int, tool_version=is_text,
+        bytes_stored=is_int, tool_version=is_text, connections_opt=CONNECTIONS,
+        lock_opt=shaped(mode=LOCK_MODE, until=is_instant, legal_hold_opt=is_bool),
         volumes=list_of(shaped(sequence=is_int, bytes=is_int, sha256=is_digest, chunks=is_int, plain_bytes=is_int))),
     "audit": shaped(version=is_int, cluster_uuid=is_id, number=is_int, previous=is_digest, run_id=is_id, at=is_instant,
-                    action=among("backup-committed"), subject=is_name, record_sha256=is_digest),
+                    action=is_text, subject=is_text, record_sha256_opt=is_digest, outcome_opt=among("success", "failure"),
+                    failure_opt=shaped(exit_code=is_u8, kind=is_text, error=is_text), configuration_opt=is_digest,
+                    connections_opt=CONNECTIONS,
+                    details_opt=lambda v: isinstance(v, dict)),
 }
+RESTORE = shaped(backup_id_opt=is_name, datadir_opt=is_text, status_opt=is_text, expected_opt=is_text, actual_opt=is_text,
+                 equal_opt=is_bool, transactions_opt=is_int)
+VERIFY = shaped(mode=is_text, status_opt=is_text, backups_opt=is_int, findings_opt=is_int, audit_head_opt=is_text,
+                log_head_opt=is_text, fresh_opt=is_bool)
+FIND = shaped(table=is_bool, kind_opt=is_text, since_opt=is_instant, until_opt=is_instant, matches_opt=is_int)
+ARCHIVE = shaped(epoch=is_int, record=is_int, reason_opt=is_text, transactions_opt=is_int)
+REWRAP = shaped(**{"from": is_text}, drop_opt=list_of(is_text), rewrapped_opt=is_int, dropped_opt=is_int, left_opt=is_int)
+DETAILS = {  # 3.5: of an action that is not here any object will do
+    "backup-begun": shaped(engine=is_text, source=is_text), "configuration-seen": shaped(settings=texts),
+    "report-made": shaped(format=is_text, holds=list_of(is_text), fails=list_of(is_text), not_shown=list_of(is_text)),
+    "rewrap-begun": REWRAP, "rewrap-ended": REWRAP, "archive-gap": ARCHIVE, "archive-fork": ARCHIVE,
+} | {f"{job}-{end}": shape for job, shape in (("archive", ARCHIVE), ("restore", RESTORE), ("plan", RESTORE),
+                                               ("verify", VERIFY), ("find", FIND)) for end in ("begun", "ended", "failed")}
+
+
+def check_act(record):
+    """3.5: what a record says of an act, beyond the fields' own shapes."""
+    need(("failure" in record) == (record.get("outcome") == "failure"), "a failure says why, and nothing else does")
+    if "details" in record and record["action"] in DETAILS:
+        DETAILS[record["action"]](record["details"])
 
 
 def signed_by(key, kind, payload, signature):
@@ -139,10 +173,14 @@ class Repository:
         self.root, self.runs = pathlib.Path(folder) / cluster, {}
         document = parse_json(pathlib.Path(trust).read_bytes())
         shaped(backstay_trust=lambda v: is_int(v) and v == 1,
-               signers=list_of(shaped(id=is_text, algorithm=among("ed25519"), public=is_key)))(document)
+               signers=list_of(shaped(id=is_text, algorithm=among("ed25519"), public=is_key, roles_opt=list_of(is_text))),
+               clusters_opt=lambda v: isinstance(v, dict) and all(is_name(k) and is_id(x) for k, x in v.items()))(document)
         need(document["signers"], "the trust file names no signer")
         self.signers = [(s["id"], unbase64(s["public"])) for s in document["signers"]]
+        self.roles = {s["id"]: s.get("roles") for s in document["signers"]}
+        need(len(self.roles) == len(self.signers), "the trust file names a signer twice")
         self.uuid = self.believe("cluster", "cluster.json")["cluster_uuid"]
+        need(document.get("clusters", {}).get(cluster, self.uuid) == self.uuid, f"{cluster} is not the cluster that the trust file pins")
 
     def believe(self, kind, name, run_id=None, raw=None):
         """Read one record by the four steps of section 3; from `raw`, when its envelope was read already."""
@@ -178,8 +216,13 @@ class Repository:
             RECORDS[kind](record)
             if kind == "run":
                 need(record["run_id"] == run_id, "it is the record of another run")
-                need(("dek_id" in record) != (record["role"] == "rewrap"), "a run seals with a DEK, or rewraps and has none")
+                need(("dek_id" in record) == (record["role"] in ("backup", "archive")), "a run seals with a DEK, or has none")
+                roles = self.roles[envelope["signatures"][0]["keyid"]]
+                need(roles is None or record["role"] in roles, "its signer may not vouch for a run of its role")
             else:
+                need(run["role"] != "read" or kind == "audit", "its run may write audit records alone")
+                if kind == "audit":
+                    check_act(record)
                 expected = {run["cluster_uuid"]} | ({self.uuid} if kind != "cluster" else set())
                 need(expected == {record["cluster_uuid"]}, "it belongs to another cluster")
             return record
@@ -319,6 +362,22 @@ class Kek:
         except ValueError as error:  # an all-zero X25519 result
             raise Refused(f"{self.name}: {error}") from None
         return open_sealed(key, nonce, text[32:], context, f"{self.name}: the wrapped DEK")
+
+
+def open_azure_wrap(algorithm, key, ciphertext, context):
+    """5.2: a wrap by Azure Key Vault, for whoever has its key elsewhere, too: an RSA private key, or 32 bytes."""
+    what = f"the DEK wrapped by {algorithm}"
+    if algorithm == "azure-kv-a256gcm":
+        need(len(ciphertext) == 60, f"{what}: {len(ciphertext)} bytes")
+        return open_sealed(key, ciphertext[:12], ciphertext[12:], context, what)
+    need(algorithm == "azure-kv-rsa-oaep-256" and len(ciphertext) >= 256 + 48, f"{what}: {len(ciphertext)} bytes")
+    wrapped, sealed = ciphertext[:-48], ciphertext[-48:]
+    try:
+        between = key.decrypt(wrapped, OAEP(mgf=MGF1(SHA256()), algorithm=SHA256(), label=None))
+    except ValueError:
+        raise Refused(f"{what}: RSA-OAEP does not open it") from None
+    need(len(between) == 32, f"{what}: a key of {len(between)} bytes")
+    return open_sealed(hkdf(between, wrapped, b"backstay/1 wrap", 32), bytes(12), sealed, context, what)
 
 
 # ---- 6: sealed objects ----

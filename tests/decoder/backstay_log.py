@@ -11,7 +11,7 @@ Exit status: 0 good, 1 refused, 2 usage.
 import argparse, datetime, hashlib, io, os, pathlib, re, struct, sys
 
 import backstay_decode as decoder
-from backstay_decode import (POSITION, Refused, among, is_bool, is_digest, is_id, is_instant, is_int, is_name,
+from backstay_decode import (CONNECTIONS, POSITION, Refused, among, is_bool, is_digest, is_id, is_instant, is_int, is_name,
                              is_text, is_u32, list_of, need, shaped)
 
 EVERY = 1024
@@ -113,7 +113,7 @@ OPEN = shaped(server=is_name, file=is_name, created=is_instant, segmented=is_int
               boundary=is_int, opening=OPENING, last_group_opt=GROUP, tails=is_runs)
 ENTRIES = {
     "epoch": dict(reason=among("first", "released", "silence", "takeover", "renewal", "server"), server=SERVER,
-                  history=is_id, parent_opt=BRANCH, resumes_opt=POSITION),
+                  history=is_id, parent_opt=BRANCH, resumes_opt=POSITION, connections_opt=CONNECTIONS),
     "tail": dict(range=RANGE, sealed=SEALED),
     "segment": dict(range=RANGE, data=lambda v: DATA(v) and len(v) == 1),
     "gap": dict(server=is_name, file=is_name, missing=is_text, transactions=is_int, after_opt=is_instant, resumes_at=is_state),

@@ -10,6 +10,7 @@ import sys
 import tempfile
 
 import zstandard
+from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 import backstay_decode as decoder
 import backstay_log
@@ -72,6 +73,15 @@ def check_repository(example):
             assert out.stat().st_size == manifest["bytes_read"]
 
 
+def check_wrap(example):
+    """A DEK wrapped by a service whose key lies in the example."""
+    key = bytes.fromhex(example["aes"]) if "aes" in example else load_der_private_key(base64.b64decode(example["rsa"]), None)
+    context = "backstay:cluster={cluster}\nbackstay:dek={dek_id}\nbackstay:purpose={purpose}\n".format(**example).encode()
+    raw = base64.b64decode(example["ciphertext"])
+    dek, error = outcome(lambda: decoder.open_azure_wrap(example["algorithm"], key, raw, context))
+    assert (dek and dek.hex()) == example["dek"], f"expected {example['dek']}, found {dek or error}"
+
+
 BASES = {}
 
 
@@ -126,7 +136,8 @@ def check_log(example):
 
 def main():
     failed = checked = 0
-    for folder, check in ("objects", check_object), ("repositories", check_repository), ("logs", check_log):
+    for folder, check in ("objects", check_object), ("repositories", check_repository), ("logs", check_log), \
+            ("wraps", check_wrap):
         for path in sorted((VECTORS / folder).glob("*.json")):
             checked += 1
             try:

@@ -32,9 +32,20 @@ check() {
 
   helm lint "${KUBE[@]}" --quiet --strict "$CHART"
   helm lint "${KUBE[@]}" --quiet --strict "$CHART" -f "$CHART/ci/jobs.yaml"
+  helm lint "${KUBE[@]}" --quiet --strict "$CHART" -f "$CHART/ci/key-services.yaml"
+  helm lint "${KUBE[@]}" --quiet --strict "$CHART" -f "$CHART/ci/identities.yaml"
   # A name that the schema does not know must be refused.
   ! helm template "${KUBE[@]}" backstay "$CHART" --set bakcup.schedule=x >/dev/null 2>&1 ||
     die 'the chart took a value that does not exist'
+  ! helm template "${KUBE[@]}" backstay "$CHART" --set keys.env.VAULT_TOKEN=x >/dev/null 2>&1 ||
+    die 'the chart took a secret for a variable'
+  # A lock for no time must be, too; the writers are told of one that is whole, and no one else.
+  local lock=(--set repository.lock.mode=compliance) locked
+  ! helm template "${KUBE[@]}" backstay "$CHART" "${lock[@]}" >/dev/null 2>&1 ||
+    die 'the chart took a lock for no time'
+  lock+=(--set repository.lock.for=35d -f "$CHART/ci/jobs.yaml")
+  locked=$(helm template "${KUBE[@]}" backstay "$CHART" "${lock[@]}")
+  [ "$(grep -c 'BACKSTAY_LOCK$' <<<"$locked")" = 2 ] || die 'backup and archive were to be told of the lock'
 
   render_to "$work"
   local job
@@ -44,6 +55,8 @@ check() {
   done
 
   helm template "${KUBE[@]}" backstay "$CHART" >"$work/chart.yaml"
+  helm template "${KUBE[@]}" backstay "$CHART" -f "$CHART/ci/key-services.yaml" >"$work/key-services.yaml"
+  helm template "${KUBE[@]}" backstay "$CHART" -f "$CHART/ci/identities.yaml" >"$work/identities.yaml"
   local version
   for version in 1.31 1.35; do
     "$TOOLS/venv/bin/kubernetes-validate" -k "$version" --strict "$work"/*.yaml >"$work/said" 2>&1 ||

@@ -8,14 +8,16 @@ source "$PROJECT/tests/dev/lib.sh"
 MINIO=v0.0.0-20260212201848-7aac2a2c5b7c
 HELM=v3.19.5
 CARGO_DENY=0.20.2
+CARGO_CYCLONEDX=0.5.9
+CARGO_AUDITABLE=0.7.7
 AZURITE=3.37.0
 
 MARIADB=(mariadb-server-core mariadb-backup mariadb-client-core)
 
 WANTED=${1:-test}
 case $WANTED in
-  demo | test | bench) ;;
-  *) die "setup demo, setup test or setup bench; not: $WANTED" ;;
+  demo | test | bench | release) ;;
+  *) die "setup demo, test, bench or release; not: $WANTED" ;;
 esac
 
 # A tool is there when a file of its version is; it is written after the tool.
@@ -26,7 +28,7 @@ done_with() { : >"$(stamp "$1")"; }
 packages() {
   local wanted=("${MARIADB[@]}") missing
   command -v cc >/dev/null || wanted+=(build-essential)
-  if [ "$WANTED" != demo ]; then
+  if [ "$WANTED" = test ] || [ "$WANTED" = bench ]; then
     wanted+=(ca-certificates radosgw ceph-mon ceph-osd ceph-common shellcheck)
     command -v python3 >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null ||
       wanted+=(python3 python3-venv)
@@ -98,22 +100,29 @@ go_tool() { # name version package
   done_with "$1-$2"
 }
 
-cargo_deny() {
-  has "cargo-deny-$CARGO_DENY" && return
-  say "building cargo-deny $CARGO_DENY"
+cargo_tool() { # name version [option…]
+  local name=$1 version=$2
+  has "$name-$version" && return
+  shift 2
+  say "building $name $version"
   # Outside the project's folder, so that its settings do not count.
-  (cd / && CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$TOOLS/cargo-deny-target twice \
-    cargo install -q --locked --debug --no-default-features --force --root "$TOOLS" \
-    cargo-deny --version "$CARGO_DENY")
-  rm -rf -- "$TOOLS/cargo-deny-target"
-  done_with "cargo-deny-$CARGO_DENY"
+  (cd / && CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$TOOLS/cargo-tools-target twice \
+    cargo install -q --locked --debug --force --root "$TOOLS" "$name" --version "$version" "$@")
+  rm -rf -- "$TOOLS/cargo-tools-target"
+  done_with "$name-$version"
 }
 
 # The long builds, one after another: each of them uses all cores.
 builds() {
   go_tool minio "$MINIO" github.com/minio/minio
   go_tool helm "$HELM" helm.sh/helm/v3/cmd/helm
-  cargo_deny
+  cargo_tool cargo-deny "$CARGO_DENY" --no-default-features
+  cargo_tool cargo-cyclonedx "$CARGO_CYCLONEDX"
+}
+
+release_tools() {
+  cargo_tool cargo-cyclonedx "$CARGO_CYCLONEDX"
+  cargo_tool cargo-auditable "$CARGO_AUDITABLE"
 }
 
 timed() {
@@ -131,7 +140,9 @@ exec 9>"$TOOLS/.lock"
 flock 9
 
 timed packages
-if [ "$WANTED" != demo ]; then
+if [ "$WANTED" = release ]; then
+  timed release_tools
+elif [ "$WANTED" != demo ]; then
   failed=()
   declare -A names
   for step in mysql mariadb_plugins venv azurite builds; do

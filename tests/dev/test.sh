@@ -26,6 +26,26 @@ licences() {
   twice cargo fetch --locked -q && cargo-deny --offline --locked check licenses bans sources
 }
 
+# Everything that is linked is in the bill of materials, and it says the same each time.
+materials() {
+  local folder listed
+  folder=$(mktemp -d)
+  "$PROJECT/tests/dev/release.sh" sbom "$folder/one" && "$PROJECT/tests/dev/release.sh" sbom "$folder/two" || return
+  cmp -- "$folder/one" "$folder/two" || return
+  listed=$(cargo tree --locked --offline --prefix none --format '{p}' -e normal --target "$(rustc -vV | sed -n 's/^host: //p')" |
+    sed -n 's/^\([^ ]*\) v\([^ ]*\).*/\1 \2/p' | sort -u)
+  python3 - "$folder/one" "$listed" <<'PYTHON'
+import json, sys
+bill = json.load(open(sys.argv[1]))
+have = {(c["name"], c["version"]) for c in bill["components"]} | {("backstay", bill["metadata"]["component"]["version"])}
+want = {tuple(line.split()) for line in sys.argv[2].splitlines()}
+assert bill["bomFormat"] == "CycloneDX" and len(want) > 200, len(want)
+assert all(c.get("licenses") for c in bill["components"]), "a component without a licence"
+sys.exit(f"not in the bill of materials: {sorted(want - have)}" if want - have else 0)
+PYTHON
+  rm -rf -- "$folder"
+}
+
 scripts() {
   shellcheck -x "$PROJECT/dev" "$PROJECT/.ci/run" "$PROJECT"/tests/dev/*.sh
 }
@@ -53,6 +73,7 @@ if [ "$WHAT" = test ]; then
 fi
 [ -z "$setup" ] || stage tools tools
 stage licences licences
+stage materials materials
 stage scripts scripts
 stage manifests "$PROJECT/tests/dev/manifests.sh" check
 if [ "$WHAT" = test ]; then

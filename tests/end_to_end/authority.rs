@@ -65,8 +65,20 @@ impl Authority {
 
     /// Signs for a host name or address, and writes the files as `NAME-ca.pem` and so on.
     pub(crate) fn sign(&self, folder: &Path, name: &str, host: &str) -> Identity {
+        self.sign_for(folder, name, host, |_| {})
+    }
+
+    /// The same, with something else in the certificate.
+    pub(crate) fn sign_for(
+        &self,
+        folder: &Path,
+        name: &str,
+        host: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        change(&mut params);
         params.distinguished_name.push(DnType::CommonName, host);
         let identity = Identity::at(folder, name);
         fs::write(&identity.ca, &self.pem).unwrap();

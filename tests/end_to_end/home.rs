@@ -29,7 +29,7 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = short_dir();
         fs::create_dir(dir.path().join("t")).unwrap();
         fs::write(dir.path().join("password"), format!("{PASSWORD}\n")).unwrap();
@@ -52,6 +52,11 @@ impl Home {
     /// With a repository in MinIO, reached through this endpoint.
     pub(crate) async fn s3(minio: &Minio, endpoint: &str, bucket: &str) -> Self {
         minio.bucket(bucket, false).await;
+        Self::in_bucket(minio, endpoint, bucket)
+    }
+
+    /// The same, in a bucket that is there.
+    pub(crate) fn in_bucket(minio: &Minio, endpoint: &str, bucket: &str) -> Self {
         let mut home = Self::new();
         let repo = format!("s3://{bucket}/p");
         let more = ["--repo", &repo, "--store-endpoint", endpoint, "--store-region", REGION];

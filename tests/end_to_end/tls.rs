@@ -27,11 +27,13 @@ fn served_by(identity: &Identity) -> MariaDb {
 
 /// A backup over TCP.
 fn backup(home: &Home, host: &str, server: &MariaDb, more: &[&str]) -> Done {
+    let insecure = ["disabled", "preferred", "required"].iter().any(|mode| more.contains(mode));
     let password = home.path("password").display().to_string();
     let port = server.port.to_string();
     let mut args = vec!["backup", "--mysql-host", host, "--mysql-port", &port];
     args.extend(["--mysql-password-file", &password]);
     args.extend(more);
+    args.extend(insecure.then_some("--allow-insecure-mysql"));
     if !more.contains(&"--mysql-user") {
         args.extend(["--mysql-user", "root"]);
     }

@@ -20,9 +20,10 @@ use crate::{
 };
 
 /// What the SDK is told, and that it must not look for credentials in a network.
-fn env(endpoint: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn env(endpoint: &str) -> Vec<(&'static str, String)> {
     vec![
         ("AWS_ENDPOINT_URL_KMS", endpoint.to_owned()),
+        ("AWS_ENDPOINT_URL_STS", endpoint.to_owned()),
         ("AWS_ACCESS_KEY_ID", "AKIDTESTS".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "a-secret-of-the-tests-of-aws-kms".to_owned()),
         ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
@@ -41,8 +42,7 @@ fn local(kms: &AwsKms, key: &str) -> Home {
 
 /// The home with another KEK.
 fn by(home: &mut Home, key: &str) {
-    let at = home.flags.iter().position(|flag| flag == "--kek").unwrap();
-    home.flags[at + 1] = format!("aws-kms:{key}");
+    crate::stage::by(home, &format!("aws-kms:{key}"));
 }
 
 /// The wrap in the only key record.
@@ -81,7 +81,8 @@ async fn a_dek_is_generated_and_opened_in_its_context_by_the_key_that_is_pinned(
     let opened = kms.last("Decrypt");
     assert_eq!((&opened["KeyId"], &opened["EncryptionContext"]), (&arn.into(), context));
     // Wraps, unwraps, and refuses another context, all by the service.
-    with(&home, &["doctor"], &[]).says("wraps and unwraps");
+    let doctor = with(&home, &["doctor"], &[]).says("wraps and unwraps");
+    doctor.says("arn:aws:sts::123456789012:user/moto (static) may wrap and may unwrap");
     assert_eq!((kms.count("GenerateDataKey"), kms.count("Encrypt")), (2, 0));
     assert_eq!(kms.count("Decrypt"), 3);
 }

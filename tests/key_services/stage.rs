@@ -12,8 +12,7 @@ use crate::{
 /// A home whose KEK is in a service; whom to believe is in the file `trust`.
 pub(crate) fn home(kek: &str, signer: Option<&str>, env: &[(&str, &str)]) -> Home {
     let mut home = Home::file();
-    let at = home.flags.iter().position(|flag| flag == "--kek").unwrap();
-    kek.clone_into(&mut home.flags[at + 1]);
+    by(&mut home, kek);
     let trust = home.path("trust").display().to_string();
     home.flags.extend(["--trust".to_owned(), trust]);
     if let Some(signer) = signer {
@@ -30,6 +29,12 @@ pub(crate) fn home_with_local_signer(kek: &str, env: &[(&str, &str)]) -> Home {
     let signer = format!("file:{}", home.path("kek.signer").display());
     home.flags.extend(["--signer".to_owned(), signer]);
     home
+}
+
+/// The home with another KEK.
+pub(crate) fn by(home: &mut Home, kek: &str) {
+    let at = home.flags.iter().position(|flag| flag == "--kek").unwrap();
+    kek.clone_into(&mut home.flags[at + 1]);
 }
 
 /// Runs a command with more in its environment.

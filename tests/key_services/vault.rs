@@ -105,8 +105,8 @@ async fn a_wrap_opens_in_its_context_and_in_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_wraps_and_cannot_unwrap_and_a_reader_cannot_wrap() {
     let transit = Transit::start().await;
-    transit.grant("writer", WRITER);
-    transit.grant("reader", READER);
+    transit.grant("writer", &WRITER);
+    transit.grant("reader", &READER);
     let (writer, reader) =
         (Client::of(&transit.address(), "writer"), Client::of(&transit.address(), "reader"));
     let (dek, wrapped) = writer.kms("transit/kek").generate(&context(1)).await.unwrap();
@@ -136,7 +136,7 @@ async fn a_key_that_is_not_there_is_not_made() {
     transit.lock().keys.remove("kek");
     assert_eq!(fault(kms.unwrap(&context(1), &wrapped).await).0, Fault::NotFound);
     // Who may only update is denied what is not there, as Vault does it.
-    transit.grant("writer", WRITER);
+    transit.grant("writer", &WRITER);
     let writer = Client::of(&transit.address(), "writer");
     let (what, why) = fault(writer.kms("transit/kek").wrap(&context(1), &dek).await);
     assert_eq!(what, Fault::Denied);
@@ -180,7 +180,7 @@ async fn versions_that_may_not_be_used_are_named() {
     assert!(why.contains("min_decryption_version"), "{why}");
     let newer = WrappedDek { ciphertext: newer, ..wrapped };
     let (what, why) = fault(kms.unwrap(&context(1), &newer).await);
-    assert_eq!(what, Fault::NotFound);
+    assert_eq!(what, Fault::NoVersion);
     assert!(why.contains("too new"), "{why}");
 }
 
@@ -311,7 +311,7 @@ async fn a_private_ca_is_believed_when_it_is_named_and_not_otherwise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signer_signs_by_the_version_that_it_names() {
     let transit = Transit::start().await;
-    transit.grant("writer", WRITER);
+    transit.grant("writer", &WRITER);
     let client = Client::of(&transit.address(), "writer");
     let open = || VaultSigner::open("transit/signer", &client.options);
     let signer = open().await.unwrap();
@@ -339,6 +339,6 @@ async fn a_signer_signs_by_the_version_that_it_names() {
     assert_eq!(refused(open().await), Fault::WrongKind);
     transit.lock().keys.remove("signer");
     assert_eq!(refused(open().await), Fault::NotFound);
-    transit.grant("writer", READER);
+    transit.grant("writer", &READER);
     assert_eq!(refused(open().await), Fault::Denied);
 }

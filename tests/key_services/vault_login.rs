@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use backstay::crypto::{Fault, kms::Kms as _, vault::VaultLogin};
+use backstay::{
+    crypto::{Fault, kms::Kms as _, vault::VaultLogin},
+    model::{AccessKind, TransportSecurity},
+};
 
 use crate::{
     transit::Transit,
@@ -115,4 +118,26 @@ async fn a_login_that_is_refused_says_what_to_check_and_no_secret() {
     let client = in_kubernetes(&transit, "backstay");
     transit.lock().failures.extend([(503, "Vault is sealed"); 2]);
     client.kms("transit/kek").generate(&context(1)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vault_says_as_whom_it_knows_us() {
+    let transit = Transit::start().await;
+    let client = in_kubernetes(&transit, "backstay");
+    let kms = client.kms("transit/kek");
+    assert_eq!(kms.connection().security, TransportSecurity::Unknown);
+    let access = kms.access().await.unwrap();
+    assert_eq!(access.kind, AccessKind::WebIdentity);
+    assert_eq!(access.principal.as_deref(), Some("kubernetes-db-backstay (entity 7d2e3179)"));
+    let left = access.expires_at.unwrap().seconds_since(backstay::model::Timestamp::now());
+    assert!((3_500.0..3_601.0).contains(&left), "{left}");
+    assert_eq!(kms.connection().security, TransportSecurity::Local);
+    let client = Client::of(&transit.address(), "root");
+    let access = client.kms("transit/kek").access().await.unwrap();
+    assert_eq!((access.kind, access.expires_at), (AccessKind::Static, None));
+    assert_eq!(access.principal.as_deref(), Some("token"));
+    // A token that may not look at itself is none the worse for it.
+    transit.lock().hides_tokens = true;
+    let access = client.kms("transit/kek").access().await.unwrap();
+    assert_eq!((access.kind, access.principal), (AccessKind::Static, None));
 }

@@ -17,7 +17,7 @@ use backstay::{
     },
     format::{KeyRecord, Role, RunIdentity},
     jobs::{
-        JobError,
+        JobError, Witness,
         keys::{
             self,
             rewrap::{self, Rewrapped},
@@ -115,6 +115,7 @@ impl World {
             drop: drop.iter().map(|name| self.name_of(name)).collect(),
             signer: Box::new(self.signer("kek")),
             identity: RunIdentity::default(),
+            exit_of: |_| (1, "unexpected"),
             progress: Arc::new(Progress::default()),
         }
     }
@@ -154,6 +155,7 @@ impl World {
             quick: true,
             kms: None,
             at_least: None,
+            witness: &Witness::none("a test"),
             progress: Arc::new(Progress::default()),
         };
         verify::run(&self.repository(), &request).await.unwrap()
@@ -161,15 +163,18 @@ impl World {
 
     /// A run that rewraps, vouched for by somebody.
     pub(crate) async fn author(&self, whose: &str) -> Author {
-        let repository = self.repository();
-        let cluster = repository.uuid().await.unwrap().unwrap();
+        let cluster = self.repository().uuid().await.unwrap().unwrap();
+        // Whoever signs believes itself.
+        let trust = Trust::read(&self.path(&format!("{whose}.trust"))).unwrap();
+        let (store, name) = (Arc::clone(&self.store), CLUSTER.parse().unwrap());
+        let repository = Arc::new(Repository::new(store, name, trust));
         let signer = self.signer(whose);
         let by = Introduction {
             signer: &signer,
             identity: RunIdentity::default(),
             started_at: Timestamp::now(),
         };
-        Author::rewrapping(repository, cluster, by).await.unwrap().0
+        Author::rewrapping(repository, cluster, by).await.unwrap()
     }
 
     pub(crate) fn key_object(dek: DekId, generation: u32) -> Key {

@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use backstay::{
     model::Timestamp,
-    store::{Key, ObjectInfo, Store, StoreError, StoreErrorKind, Upload},
+    store::{Keep, Key, ObjectInfo, Store, StoreError, StoreErrorKind, Upload},
 };
 use bytes::Bytes;
 use futures::{StreamExt as _, stream::BoxStream};
@@ -57,14 +57,19 @@ impl Store for Fuse {
         self.inner.url()
     }
 
-    async fn create(&self, key: &Key, body: Bytes) -> Result<(), StoreError> {
+    async fn create_kept(&self, key: &Key, body: Bytes, keep: &Keep) -> Result<(), StoreError> {
         self.change()?;
-        self.inner.create(key, body).await
+        self.inner.create_kept(key, body, keep).await
     }
 
-    async fn upload(&self, key: &Key, part_size: usize) -> Result<Box<dyn Upload>, StoreError> {
+    async fn upload_kept(
+        &self,
+        key: &Key,
+        part_size: usize,
+        keep: &Keep,
+    ) -> Result<Box<dyn Upload>, StoreError> {
         self.change()?;
-        self.inner.upload(key, part_size).await
+        self.inner.upload_kept(key, part_size, keep).await
     }
 
     async fn get(&self, key: &Key, limit: u64) -> Result<Bytes, StoreError> {

@@ -17,7 +17,7 @@ use backstay::{
         RunIdentity, SegmentData, SegmentEntry, SourceRecord, TailEntry, layout,
     },
     jobs::{
-        JobError, hold, keys,
+        JobError, Witness, hold, keys,
         prune::{self, Pruned, plan::Policy},
         verify::{self, Verified},
     },
@@ -27,7 +27,8 @@ use backstay::{
     },
     pipeline::{
         Accept, Found, Inspect, Level, Objects, OnBad, PipelineError, Progress, Repository, Run,
-        RunRequest, SealRequest, Standing, StoredObject, append_audit,
+        RunRequest, SealRequest, Standing, StoredObject,
+        audit::{Act, append},
         budget::Budget,
         log::{
             Archive, Base, LogState, RangeOpener, SegmentSealer, TailSealer, checkpoint,
@@ -35,7 +36,7 @@ use backstay::{
         },
         marked_backup, open_objects, seal_stream,
     },
-    store::{self, Key, Store, StoreOptions},
+    store::{self, Keep, Key, Store, StoreOptions},
 };
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::TryStreamExt as _;
@@ -133,6 +134,7 @@ impl Stage {
             run: run.id,
             dek_id: run.dek_id,
             dek: run.dek.clone(),
+            keep: Box::new(Keep::default),
             volume_key: Box::new(move |n| Ok(key(&layout::volume(&cluster, &name, attempt, n)))),
             level: Level::Fixed(1),
             budget: Budget::here(),
@@ -163,6 +165,8 @@ impl Stage {
             payload_bytes: sealed.bytes_read,
             bytes_stored: sealed.volumes.iter().map(|v| v.bytes).sum(),
             volumes: sealed.volumes,
+            connections: Vec::new(),
+            lock: None,
             tool_version: "0".into(),
         };
         (run, manifest)
@@ -186,7 +190,8 @@ impl Stage {
         let sha256 = Sha256Digest(Sha256::digest(&stored).into());
         let object = layout::manifest(run.repository.cluster(), &manifest.backup_id);
         self.fuse.create(&key(&object), stored).await.unwrap();
-        append_audit(run, "backup-committed", manifest.backup_id.as_str(), sha256).await.unwrap();
+        let act = Act::new("backup-committed", manifest.backup_id.as_str());
+        append(run, &act.record(sha256).succeeded()).await.unwrap();
     }
 
     /// Writes the records of an archiver that are not written yet, with bytes that open.
@@ -252,6 +257,7 @@ impl Stage {
             identity: RunIdentity::default(),
             policy,
             grace,
+            exit_of: |_| (1, "unexpected"),
             now: Some(now),
             progress: Arc::new(Progress::default()),
         })
@@ -322,6 +328,7 @@ impl Stage {
             quick: true,
             kms: None,
             at_least: None,
+            witness: &Witness::none("a test"),
             progress: Arc::new(Progress::default()),
         };
         verify::run(&self.repository(), &request).await.unwrap()

@@ -56,6 +56,7 @@ mod failovers;
 mod forks;
 mod found;
 mod full;
+mod grants;
 mod histories;
 mod kills;
 mod names;

@@ -2,7 +2,7 @@
 //! and that fails on request in the words of AWS.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::TcpStream,
     process::Command,
     sync::{Arc, Mutex, MutexGuard},
@@ -15,9 +15,9 @@ use aws_sdk_kms::{
 };
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::State,
-    http::{Request, StatusCode},
+    http::{HeaderMap, Request, StatusCode},
     response::{IntoResponse, Response},
 };
 use backstay::crypto::RunKey;
@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) always: Option<Failure>,
     /// Ed25519 keys by their ARN, which moto does not have.
     signers: BTreeMap<String, RunKey>,
+    /// Keys that were disabled: moto goes on decrypting with them.
+    pub(crate) disabled: BTreeSet<String>,
     /// Keys with copies in other regions, by their id, and moto's key behind them: what moto's own
     /// have encrypted it cannot decrypt, since it cuts their longer ids off.
     copied: BTreeMap<String, String>,
@@ -153,6 +155,10 @@ async fn serve(State(door): State<Door>, request: Request<Body>) -> Response {
     let body = to_bytes(body, 1 << 20).await.unwrap();
     let target = parts.headers.get("x-amz-target").map(|v| v.to_str().unwrap().to_owned());
     let target = target.unwrap_or_default();
+    if target.is_empty() {
+        // Not of KMS: who asks is moto's to say.
+        return pass(&door, parts.headers, body).await;
+    }
     let action = target.trim_start_matches("TrentService.").to_owned();
     let mut asked: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let mut headers = parts.headers;
@@ -164,6 +170,10 @@ async fn serve(State(door): State<Door>, request: Request<Body>) -> Response {
         let failure = if next { inner.failures.pop_front() } else { inner.always };
         if let Some((_, status, code, message)) = failure.filter(|failure| failure.0 == action) {
             return error(status, code, message);
+        }
+        if asked["KeyId"].as_str().is_some_and(|id| inner.disabled.contains(id)) {
+            let said = format!("{} is disabled.", asked["KeyId"].as_str().unwrap());
+            return error(400, "DisabledException", &said);
         }
         let key = asked["KeyId"].as_str().and_then(|id| inner.signers.get(id));
         if let Some(key) = key {
@@ -199,6 +209,13 @@ async fn serve(State(door): State<Door>, request: Request<Body>) -> Response {
         answered["KeyId"] = named.into();
     }
     answer(status, &answered)
+}
+
+/// Hands a request on to moto as it is.
+async fn pass(door: &Door, mut headers: HeaderMap, body: Bytes) -> Response {
+    headers.remove("host");
+    let sent = door.http.post(&door.moto).headers(headers).body(body).send().await.unwrap();
+    (sent.status(), sent.text().await.unwrap()).into_response()
 }
 
 /// Ed25519 as AWS documents it: RFC 8032 over the message itself, the public key in DER.

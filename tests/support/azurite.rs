@@ -18,11 +18,24 @@ pub(crate) struct Azurite {
     _daemon: Daemon,
     dir: tempfile::TempDir,
     port: u16,
+    tls: bool,
 }
 
 impl Azurite {
     pub(crate) fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), false)
+    }
+
+    /// With TLS, without which it takes no tokens.
+    pub(crate) fn start_tls() -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(dir.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        Self::start_in(dir, true)
+    }
+
+    fn start_in(dir: tempfile::TempDir, tls: bool) -> Self {
         let port = free_port();
         let mut command = Command::new(tool("node_modules/.bin/azurite-blob"));
         command
@@ -30,6 +43,10 @@ impl Azurite {
             .args(["127.0.0.1", "--blobPort", &port.to_string(), "--location"])
             .arg(dir.path())
             .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{KEY}"));
+        if tls {
+            command.args(["--oauth", "basic", "--cert"]).arg(dir.path().join("cert.pem"));
+            command.arg("--key").arg(dir.path().join("key.pem"));
+        }
         let daemon = Daemon::start("azurite", dir.path(), &command);
         let address = ([127, 0, 0, 1], port).into();
         wait_until("Azurite listens", Duration::from_mins(1), || {
@@ -43,11 +60,21 @@ impl Azurite {
         std::fs::write(dir.path().join("credentials"), lines(KEY)).unwrap();
         let wrong = KEY.replace("YSBr", "YSBs");
         std::fs::write(dir.path().join("wrong-credentials"), lines(&wrong)).unwrap();
-        Self { _daemon: daemon, dir, port }
+        Self { _daemon: daemon, dir, port, tls }
     }
 
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}/{ACCOUNT}", self.port)
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}/{ACCOUNT}", self.port)
+    }
+
+    pub(crate) fn account() -> &'static str {
+        ACCOUNT
+    }
+
+    /// The certificate that it shows.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.dir.path().join("cert.pem")
     }
 
     pub(crate) fn credentials_file(&self) -> PathBuf {
@@ -67,7 +94,14 @@ impl Azurite {
         let to_sign = format!("PUT{}{headers}{resource}", "\n".repeat(12));
         let key = hmac::Key::new(hmac::HMAC_SHA256, &STANDARD.decode(KEY).unwrap());
         let signature = STANDARD.encode(hmac::sign(&key, to_sign.as_bytes()));
-        let answer = reqwest::Client::new()
+        let mut client = reqwest::Client::builder();
+        if self.tls {
+            let pem = std::fs::read(self.ca_file()).unwrap();
+            client = client.tls_certs_only([reqwest::Certificate::from_pem(&pem).unwrap()]);
+        }
+        let answer = client
+            .build()
+            .unwrap()
             .put(format!("{}/{name}?restype=container", self.endpoint()))
             .header("x-ms-date", date)
             .header("x-ms-version", VERSION)

@@ -24,6 +24,7 @@ pub(crate) struct Minio {
     dir: tempfile::TempDir,
     port: u16,
     tls: bool,
+    more: Vec<(String, String)>,
 }
 
 impl Minio {
@@ -35,6 +36,11 @@ impl Minio {
 
     /// A server of one's own, with TLS when a certificate and its key are given.
     pub(crate) fn start(tls: Option<(&str, &str)>) -> Self {
+        Self::start_with(tls, &[])
+    }
+
+    /// The same, with more of its settings.
+    pub(crate) fn start_with(tls: Option<(&str, &str)>, more: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for folder in ["data", "certs/CAs"] {
             std::fs::create_dir_all(dir.path().join(folder)).unwrap();
@@ -46,7 +52,8 @@ impl Minio {
         let keys =
             format!("[default]\naws_access_key_id = {USER}\naws_secret_access_key = {SECRET}\n");
         std::fs::write(dir.path().join("credentials"), keys).unwrap();
-        let mut minio = Self { daemon: None, dir, port: free_port(), tls: tls.is_some() };
+        let more = more.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let mut minio = Self { daemon: None, dir, port: free_port(), tls: tls.is_some(), more };
         minio.up();
         minio
     }
@@ -68,7 +75,10 @@ impl Minio {
             .env("MINIO_DOMAIN", "localhost")
             .env("MINIO_BROWSER", "off")
             .env("MINIO_UPDATE", "off")
-            .env("MINIO_CI_CD", "1");
+            // A KMS of one key, `tests`, for encryption at rest.
+            .env("MINIO_KMS_SECRET_KEY", "tests:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
+            .env("MINIO_CI_CD", "1")
+            .envs(self.more.iter().cloned());
         self.daemon = Some(Daemon::start("minio", dir, &command));
         let address = ([127, 0, 0, 1], self.port).into();
         wait_until("MinIO listens", Duration::from_mins(1), || {

@@ -59,14 +59,19 @@ impl Rgw {
         self.dir.path().join("credentials")
     }
 
-    pub(crate) async fn bucket(&self, name: &str, versioned: bool) {
+    /// A plain client, to look behind the back of what is tested.
+    pub(crate) fn client(&self) -> Client {
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .endpoint_url(self.endpoint())
             .force_path_style(true)
             .region(Region::from_static("us-east-1"))
             .credentials_provider(Credentials::new(USER, SECRET, None, None, "tests"));
-        let client = Client::from_conf(config.build());
+        Client::from_conf(config.build())
+    }
+
+    pub(crate) async fn bucket(&self, name: &str, versioned: bool) {
+        let client = self.client();
         client.create_bucket().bucket(name).send().await.unwrap();
         if versioned {
             let enabled =

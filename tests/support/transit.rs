@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, LazyLock, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,10 @@ use axum::{
     http::{Method, Request, StatusCode},
     response::{IntoResponse, Response},
 };
-use backstay::crypto::{RunKey, random};
+use backstay::{
+    crypto::{RunKey, random},
+    model::Timestamp,
+};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
@@ -81,6 +84,8 @@ pub(crate) struct Inner {
     logins: usize,
     /// An old one does not know of associated data, and takes no notice.
     pub(crate) ignores_associated_data: bool,
+    /// Tokens may not look at themselves.
+    pub(crate) hides_tokens: bool,
 }
 
 /// The server; it ends with the test's runtime.
@@ -91,12 +96,31 @@ pub(crate) struct Transit {
     scheme: &'static str,
 }
 
-pub(crate) const WRITER: &[(&str, &[&str])] = &[
-    ("transit/encrypt/kek", &["update"]),
-    ("transit/sign/signer", &["update"]),
-    ("transit/keys/signer", &["read"]),
-];
-pub(crate) const READER: &[(&str, &[&str])] = &[("transit/decrypt/kek", &["update"])];
+/// A policy of docs/policies/kms, for the key `kek` and the signer `signer`.
+fn policy(page: &str) -> Vec<(&'static str, &'static [&'static str])> {
+    let rules = page.lines().filter_map(|line| line.strip_prefix("path \""));
+    let read = rules.map(|rule| {
+        let (path, rights) = rule.split_once('"').unwrap();
+        let path = path.replace("KEY", "kek").replace("SIGNER", "signer");
+        let rights: Vec<&'static str> = rights
+            .split('"')
+            .skip(1)
+            .step_by(2)
+            .map(|right| &*String::leak(right.to_owned()))
+            .collect();
+        (&*String::leak(path), &*Vec::leak(rights))
+    });
+    read.collect()
+}
+
+type Policy = Vec<(&'static str, &'static [&'static str])>;
+
+/// Who may wrap and sign.
+pub(crate) static WRITER: LazyLock<Policy> =
+    LazyLock::new(|| policy(include_str!("../../docs/policies/kms/vault-writer.hcl")));
+/// Who may unwrap.
+pub(crate) static READER: LazyLock<Policy> =
+    LazyLock::new(|| policy(include_str!("../../docs/policies/kms/vault-reader.hcl")));
 
 impl Transit {
     /// With a KEK `kek`, an Ed25519 key `signer`, and the token `root`.
@@ -211,8 +235,12 @@ async fn serve(State(inner): State<Arc<Mutex<Inner>>>, request: Request<Body>) -
     if !alive {
         return denied();
     }
-    if path == "auth/token/renew-self" {
-        return inner.renew(&token);
+    match path.as_str() {
+        "auth/token/renew-self" => return inner.renew(&token),
+        // Every token may, by the default policy; not those that were made without it.
+        "auth/token/lookup-self" if inner.hides_tokens => return denied(),
+        "auth/token/lookup-self" => return inner.look_up(&token),
+        _ => {}
     }
     let Some((mount, rest)) = path.split_once('/') else { return error(404, "no handler") };
     let Some((verb, name)) = rest.split_once('/') else { return error(404, "no handler") };
@@ -363,6 +391,21 @@ impl Inner {
         let given = Token { policy: Vec::new(), ends, renewable: true };
         self.tokens.insert(token.clone(), given);
         lent(&token, self.lease)
+    }
+
+    fn look_up(&self, token: &str) -> Response {
+        let held = &self.tokens[token];
+        let left = held.ends.map(|ends| ends.saturating_duration_since(Instant::now()));
+        let ends = left.and_then(|left| {
+            let micros = i64::try_from(left.as_micros()).unwrap();
+            Timestamp::from_microseconds(Timestamp::now().as_microseconds() + micros)
+        });
+        let entity = if held.renewable { "7d2e3179" } else { "" };
+        let name = if held.renewable { "kubernetes-db-backstay" } else { "token" };
+        data(&json!({
+            "display_name": name, "entity_id": entity,
+            "expire_time": ends.map(|ends| ends.to_string()), "renewable": held.renewable,
+        }))
     }
 
     fn renew(&mut self, token: &str) -> Response {

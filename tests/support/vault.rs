@@ -15,14 +15,17 @@ use backstay::{
         signer::{Trust, file::FileSigner},
     },
     format::{EngineRecord, Manifest, Payload, Role, RunIdentity, SourceRecord, layout},
-    jobs::{JobError, keys, restore::Chosen, verify},
+    jobs::{JobError, Witness, keys, restore::Chosen, verify},
     model::{AttemptId, BackupId, EngineKind, ProofKind, Timestamp, TransportSecurity},
     mysql::xbstream::{Dialect, Validator},
     pipeline::{
         Accept, ChainHead, Commit, Ending, Inspect, Level, PipelineError, Progress, Repository,
-        Run, RunRequest, SealRequest, append_audit, budget::Budget, commit, seal_stream,
+        Run, RunRequest, SealRequest,
+        audit::{Act, append},
+        budget::Budget,
+        commit, seal_stream,
     },
-    store::{Key, Store, StoreOptions},
+    store::{Keep, Key, Store, StoreOptions},
 };
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -120,6 +123,7 @@ impl Vault {
                 Ok(Key::new(layout::volume(&name, &backup, attempt, n)).unwrap())
             }),
             level: "1".parse::<Level>().unwrap(),
+            keep: Box::new(Keep::default),
             budget: Budget::for_cores(2),
             progress: Arc::new(Progress::default()),
             chunks_per_volume: 2,
@@ -149,14 +153,16 @@ impl Vault {
             bytes_read: sealed.bytes_read,
             bytes_stored: sealed.volumes.iter().map(|v| v.bytes).sum(),
             volumes: sealed.volumes,
+            connections: Vec::new(),
+            lock: None,
             tool_version: "test".into(),
         };
         assert!(manifest.volumes.len() > 1);
         let stream = sealed.inspector.0.finish().unwrap();
         let done =
             commit(&run, Commit { manifest, stream, ending: Ending::Framing }).await.unwrap();
-        let committed = "backup-committed";
-        self.head = append_audit(&run, committed, id.as_str(), done.sha256).await.unwrap();
+        let act = Act::new("backup-committed", id.as_str()).record(done.sha256).succeeded();
+        self.head = append(&run, &act).await.unwrap();
         let (run, dek) = (run.id.to_string(), run.dek_id.to_string());
         self.backups.push(Backup { cluster, id, run, dek, plain: plain.into() });
     }
@@ -181,11 +187,17 @@ impl Vault {
 
     /// Whether `verify` exits with 6.
     pub(crate) async fn is_damaged(&self, cluster: &str, at_least: Option<ChainHead>) -> bool {
-        let repository = self.reader(cluster);
+        let repository = Arc::new(self.reader(cluster));
         let kms: &dyn Kms = &self.kms;
-        let progress = Arc::new(Progress::default());
-        let request =
-            verify::Request { id: None, quick: false, kms: Some(kms), at_least, progress };
+        let (progress, witness) = (Arc::new(Progress::default()), Witness::none("a test"));
+        let request = verify::Request {
+            id: None,
+            quick: false,
+            kms: Some(kms),
+            at_least,
+            witness: &witness,
+            progress,
+        };
         match verify::run(&repository, &request).await {
             Ok(verified) => verified.status == "damaged",
             Err(error) => {

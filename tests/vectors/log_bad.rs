@@ -130,6 +130,21 @@ fn envelopes() -> Vec<Script> {
         ("bad-segment-both", "an object and tails in one segment", |s| {
             up_to(s, 5).edit = |v| v["entry"]["data"]["tails"] = serde_json::json!([[2, 4]]);
         }),
+        ("good-connections", "an epoch record that says over which connections", |s| {
+            up_to(s, 1).edit = |v| {
+                v["entry"]["connections"] = serde_json::json!([
+                    {"to": "store", "security": "tls-verified",
+                     "tls": {"version": "1.3", "cipher": "TLS_AES_256_GCM_SHA384"}},
+                    {"to": "database", "security": "local"},
+                ]);
+            };
+        }),
+        ("bad-connections", "a connection that is protected in a way that there is not", |s| {
+            up_to(s, 1).edit = |v| {
+                v["entry"]["connections"] =
+                    serde_json::json!([{"to": "store", "security": "hopefully"}]);
+            };
+        }),
         ("bad-kind", "an entry of a kind that there is not", |s| {
             up_to(s, 9).edit = |v| v["entry"]["kind"] = "pulse".into();
         }),

@@ -235,7 +235,14 @@ pub(crate) fn epoch(
         version: version.parse().unwrap(),
         server_id: 7,
     };
-    let claim = EpochEntry { reason, server, history: history(1), parent: None, resumes };
+    let claim = EpochEntry {
+        reason,
+        server,
+        history: history(1),
+        parent: None,
+        resumes,
+        connections: Vec::new(),
+    };
     Step::of(who, epoch, LogEntry::Epoch(claim))
 }
 

@@ -10,7 +10,7 @@ use backstay::{
         signer::Trust,
     },
     model::DekId,
-    pipeline::{Repository, verify_chain},
+    pipeline::{PipelineError, Repository, audit::scan},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -60,10 +60,8 @@ async fn judge(why: &str, stored: &Stored, kek: &KeyFile) -> Frozen {
         assert_eq!(dek.expose(), &DEK);
     }
     let unbelieved = repository.key_findings(header(0).dek).await.unwrap();
-    let audit = match verify_chain(&repository, None).await {
-        Ok((_, _, findings)) => {
-            findings.iter().map(|f| format!("{}: {}", f.object, f.why)).collect()
-        }
+    let audit = match scan(&repository, 0, None, |_, _| Ok::<_, PipelineError>(())).await {
+        Ok(chain) => chain.findings.iter().map(|f| format!("{}: {}", f.object, f.why)).collect(),
         Err(error) => vec![error.to_string()],
     };
     Frozen {

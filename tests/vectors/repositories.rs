@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use backstay::{
     crypto::{Dek, RunKey},
     format::{
-        AuditRecord, ClusterRecord, EngineRecord, Envelope, KeyRecord, Manifest, Payload, Role,
-        RunIdentity, RunRecord, SourceRecord, layout,
+        AuditRecord, ClusterRecord, EngineRecord, Envelope, KeyRecord, LockRecord, Manifest,
+        Payload, Role, RunIdentity, RunLock, RunRecord, SourceRecord, audit::Outcome, layout,
     },
     model::{
-        AttemptId, BackupId, ClusterName, DekId, EngineKind, ProofKind, RunId, Sha256Digest,
-        Timestamp, TransportSecurity, WrappedDek,
+        AccessKind, AttemptId, BackupId, ClusterName, Connection, DekId, EngineKind, LockMode,
+        Peer, ProofKind, RunId, Sha256Digest, Timestamp, TlsFacts, TransportSecurity, WrappedDek,
     },
 };
 use sha2::{Digest as _, Sha256};
@@ -69,7 +69,8 @@ pub(crate) fn run_record(id: RunId, dek: DekId, key: &RunKey) -> RunRecord {
         public_key: Sha256Digest(key.public_key()),
         dek_id: Some(dek),
         started_at: at(),
-        identity: RunIdentity { host: Some("db-0".into()), user: None },
+        identity: RunIdentity { host: Some("db-0".into()), ..RunIdentity::default() },
+        lock: None,
         tool_version: "0.1.0".into(),
     }
 }
@@ -114,19 +115,27 @@ fn manifest() -> (Manifest, Object) {
         payload_bytes: 2900,
         bytes_stored: volume.bytes,
         volumes: vec![volume],
+        connections: Vec::new(),
+        lock: None,
         tool_version: "0.1.0".into(),
     };
     (manifest, object)
 }
 
 pub(crate) fn good(wrap: &WrappedDek) -> Stored {
+    let id = header(0);
+    good_of(wrap, &run_record(id.run, id.dek, &run_key()), &manifest().0)
+}
+
+/// The same, of another run record or manifest.
+fn good_of(wrap: &WrappedDek, run: &RunRecord, manifest: &Manifest) -> Stored {
     let (c, id, key) = (name(), header(0), run_key());
     let signer = RunKey::from_seed(&SIGNER).unwrap();
     let cluster =
         ClusterRecord { version: 1, cluster_uuid: id.cluster, run_id: id.run, created_at: at() };
-    let (manifest, object) = manifest();
+    let (_, object) = self::manifest();
     let volume = layout::volume(&c, &manifest.backup_id, manifest.attempt, 0);
-    let sealed = signed(&manifest, &key, |_| {});
+    let sealed = signed(manifest, &key, |_| {});
     let mut previous = Sha256Digest([0; 32]);
     let mut stored: Stored = (1..=2)
         .map(|number| {
@@ -137,10 +146,7 @@ pub(crate) fn good(wrap: &WrappedDek) -> Stored {
         })
         .collect();
     stored.insert(layout::cluster(&c), signed(&cluster, &key, |_| {}));
-    stored.insert(
-        layout::run(&c, id.run),
-        signed(&run_record(id.run, id.dek, &key), &signer, |_| {}),
-    );
+    stored.insert(layout::run(&c, id.run), signed(run, &signer, |_| {}));
     stored.insert(layout::key(&c, id.dek, 1), signed(&key_record(wrap, 1), &key, |_| {}));
     stored.insert(layout::manifest(&c, &manifest.backup_id), sealed);
     stored.insert(volume, object.bytes());
@@ -157,7 +163,12 @@ fn audit(number: u64, previous: Sha256Digest, record: Sha256Digest) -> AuditReco
         at: at(),
         action: "backup-committed".into(),
         subject: BACKUP.into(),
-        record_sha256: record,
+        record_sha256: Some(record),
+        outcome: None,
+        failure: None,
+        configuration: None,
+        connections: Vec::new(),
+        details: None,
     }
 }
 
@@ -292,7 +303,78 @@ pub(crate) fn bad(base: &Stored, wrap: &WrappedDek) -> Vec<Bad> {
     ));
     cases.extend(usurpers(base, wrap));
     cases.extend(rewrapping(base, wrap));
+    cases.extend(told(base, wrap));
+    cases.extend(reading(base, wrap));
+    cases.extend(locked(base));
     cases
+}
+
+/// A run that says as whom it wrote, and a manifest that says over which connections.
+fn told(base: &Stored, wrap: &WrappedDek) -> Vec<Bad> {
+    let (c, id, key) = (name(), header(0), run_key());
+    let signer = RunKey::from_seed(&SIGNER).unwrap();
+    let mut run = run_record(id.run, id.dek, &key);
+    run.identity = RunIdentity {
+        host: Some("node-7".into()),
+        user: Some("backstay".into()),
+        pod: Some("backup-7".into()),
+        namespace: Some("shop".into()),
+        principal: Some("arn:aws:sts::123456789012:assumed-role/backup/backstay-backup-7".into()),
+        access: Some(AccessKind::WebIdentity),
+    };
+    let (mut manifest, _) = manifest();
+    let tls = |version: &str, cipher: &str| {
+        Some(TlsFacts { version: version.into(), cipher: cipher.into() })
+    };
+    manifest.connections = vec![
+        Connection {
+            to: Peer::Store,
+            security: TransportSecurity::TlsVerified,
+            tls: tls("1.3", "TLS_AES_256_GCM_SHA384"),
+        },
+        Connection::new(Peer::Kms, TransportSecurity::Local),
+        Connection::new(Peer::Signer, TransportSecurity::Plain),
+        Connection {
+            to: Peer::Database,
+            security: TransportSecurity::TlsUnverified,
+            tls: tls("1.2", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
+        },
+        Connection::new(Peer::Source, TransportSecurity::TlsVerified),
+    ];
+    let (run_name, manifest_name) = (layout::run(&c, id.run), layout::manifest(&c, &backup()));
+    let of_run = |edit: fn(&mut serde_json::Value)| {
+        with(base, run_name.clone(), signed(&run, &signer, edit))
+    };
+    let of_manifest = |edit: fn(&mut serde_json::Value)| {
+        with(base, manifest_name.clone(), signed(&manifest, &key, edit))
+    };
+    vec![
+        (
+            "good-identity".into(),
+            "a run that says as whom it wrote, and a manifest that says over which connections",
+            good_of(wrap, &run, &manifest),
+        ),
+        (
+            "bad-run-access".into(),
+            "credentials of a kind that there is not",
+            of_run(|v| v["identity"]["access"] = "borrowed".into()),
+        ),
+        (
+            "bad-run-identity-field".into(),
+            "an identity with a field more",
+            of_run(|v| v["identity"]["secret"] = "x".into()),
+        ),
+        (
+            "bad-manifest-connection".into(),
+            "a connection to a peer that there is not",
+            of_manifest(|v| v["connections"][1]["to"] = "printer".into()),
+        ),
+        (
+            "bad-manifest-connection-field".into(),
+            "a connection with a field more",
+            of_manifest(|v| v["connections"][0]["tls"]["key"] = "x".into()),
+        ),
+    ]
 }
 
 /// A second run, rightly vouched for, that says which key the first one's DEK is.
@@ -315,6 +397,167 @@ fn usurpers(base: &Stored, wrap: &WrappedDek) -> Vec<(String, &'static str, Stor
         ("good-rewrapped".into(), "generation 2 by another run", rewrapped),
         ("bad-key-usurped".into(), "generation 2 commits to another key", usurped),
         ("bad-key-not-its-run".into(), "generation 1 by another run", first),
+    ]
+}
+
+/// A run that only reads, rightly vouched for: it has no DEK, and writes audit records alone.
+fn reading(base: &Stored, wrap: &WrappedDek) -> Vec<Bad> {
+    let (c, id, key) = (name(), header(0), run_key());
+    let signer = RunKey::from_seed(&SIGNER).unwrap();
+    let (run, run_key) = (RunId::from_bytes([0xc7; 16]), RunKey::from_seed(&[0xc8; 32]).unwrap());
+    let record = RunRecord { role: Role::Read, dek_id: None, ..run_record(run, id.dek, &run_key) };
+    let base = with(base, layout::run(&c, run), signed(&record, &signer, |_| {}));
+    let last = || hash(&base[&layout::audit(&c, 2)]);
+    // Two records behind the good ones: an act begins, and ends as `edit` has it.
+    let acts = |action: &str, edit: fn(&mut serde_json::Value)| {
+        let begun = AuditRecord {
+            action: format!("{action}-begun"),
+            subject: "latest".into(),
+            run_id: run,
+            configuration: Some(hash(b"kek=k\n")),
+            ..audit(3, last(), hash(b"the run's record"))
+        };
+        let begun = signed(&begun, &run_key, |_| {});
+        let ended = AuditRecord {
+            action: format!("{action}-ended"),
+            subject: "latest".into(),
+            run_id: run,
+            record_sha256: None,
+            outcome: Some(Outcome::Success),
+            connections: vec![
+                Connection {
+                    tls: Some(TlsFacts {
+                        version: "1.3".into(),
+                        cipher: "TLS13_AES_256_GCM_SHA384".into(),
+                    }),
+                    ..Connection::new(Peer::Store, TransportSecurity::TlsVerified)
+                },
+                Connection::new(Peer::Database, TransportSecurity::Local),
+            ],
+            ..audit(4, hash(&begun), hash(b""))
+        };
+        let stored = with(&base, layout::audit(&c, 3), begun);
+        with(&stored, layout::audit(&c, 4), signed(&ended, &run_key, edit))
+    };
+    let mut first = key_record(wrap, 1);
+    first.run_id = run;
+    let (mut manifest, _) = manifest();
+    manifest.run_id = run;
+    let by = |object: String, bytes| with(&base, object, bytes);
+    let cluster =
+        ClusterRecord { version: 1, cluster_uuid: id.cluster, run_id: run, created_at: at() };
+    let dek = signed(&run_record(id.run, id.dek, &key), &signer, |v| v["role"] = "read".into());
+    vec![
+        (
+            "good-audit-restore".into(),
+            "a restore by a run that only reads, with all that can be said of it",
+            acts("restore", |v| {
+                v["details"] = serde_json::json!({
+                    "backup_id": BACKUP, "datadir": "/var/lib/mysql", "status": "proven",
+                    "expected": "0-1-5", "actual": "0-1-5", "equal": true, "transactions": 5
+                });
+            }),
+        ),
+        (
+            "good-audit-newer".into(),
+            "an action that nobody knows yet, with details of its own",
+            acts("drill", |v| {
+                v["details"] = serde_json::json!({"proof": {"equal": true, "of": ["a", 1]}});
+            }),
+        ),
+        (
+            "bad-audit-details".into(),
+            "details that a restore does not have",
+            acts("restore", |v| v["details"] = serde_json::json!({"table": "cards"})),
+        ),
+        (
+            "bad-audit-details-list".into(),
+            "details that are no object",
+            acts("drill", |v| v["details"] = serde_json::json!([1])),
+        ),
+        (
+            "bad-audit-outcome".into(),
+            "an outcome that there is not",
+            acts("restore", |v| v["outcome"] = "perhaps".into()),
+        ),
+        (
+            "bad-audit-failure".into(),
+            "a failure that says nothing of why",
+            acts("restore", |v| v["outcome"] = "failure".into()),
+        ),
+        (
+            "bad-audit-success".into(),
+            "a success that says why it failed",
+            acts("restore", |v| {
+                v["failure"] =
+                    serde_json::json!({"exit_code": 6, "kind": "integrity", "error": "e"});
+            }),
+        ),
+        (
+            "bad-audit-connection".into(),
+            "a connection to nobody that there is",
+            acts("restore", |v| v["connections"][0]["to"] = "moon".into()),
+        ),
+        (
+            "bad-key-first-read".into(),
+            "generation 1 by a run that only reads",
+            by(layout::key(&c, id.dek, 1), signed(&first, &run_key, |_| {})),
+        ),
+        (
+            "bad-manifest-read".into(),
+            "a manifest by a run that only reads",
+            by(layout::manifest(&c, &backup()), signed(&manifest, &run_key, |_| {})),
+        ),
+        (
+            "bad-cluster-read".into(),
+            "a cluster record by a run that only reads",
+            by(layout::cluster(&c), signed(&cluster, &run_key, |_| {})),
+        ),
+        (
+            "bad-run-read-dek".into(),
+            "a run that only reads, and names a DEK",
+            by(layout::run(&c, id.run), dek),
+        ),
+    ]
+}
+
+/// What a lock is told by.
+fn locked(base: &Stored) -> Vec<Bad> {
+    let (c, id, key) = (name(), header(0), run_key());
+    let signer = RunKey::from_seed(&SIGNER).unwrap();
+    let of_run = |edit: fn(&mut serde_json::Value)| {
+        let lock = RunLock {
+            mode: LockMode::Compliance,
+            data_seconds: 3_024_000,
+            key_seconds: 3_628_800,
+            evidence_seconds: 34_560_000,
+            legal_hold: false,
+        };
+        let record = RunRecord { lock: Some(lock), ..run_record(id.run, id.dek, &key) };
+        with(base, layout::run(&c, id.run), signed(&record, &signer, edit))
+    };
+    let of_manifest = |base: &Stored, edit: fn(&mut serde_json::Value)| {
+        let (mut manifest, _) = manifest();
+        let until = "2026-12-25T20:43:17Z".parse().unwrap();
+        manifest.lock = Some(LockRecord { mode: LockMode::Governance, until, legal_hold: true });
+        with(base, layout::manifest(&c, &backup()), signed(&manifest, &key, edit))
+    };
+    vec![
+        (
+            "good-locked".into(),
+            "a run and a manifest with locks",
+            of_manifest(&of_run(|_| ()), |_| ()),
+        ),
+        (
+            "bad-run-lock".into(),
+            "a lock for no told time",
+            of_run(|v| drop(v["lock"].as_object_mut().unwrap().remove("data_seconds"))),
+        ),
+        (
+            "bad-manifest-lock".into(),
+            "a lock of another mode",
+            of_manifest(base, |v| v["lock"]["mode"] = "forever".into()),
+        ),
     ]
 }
 

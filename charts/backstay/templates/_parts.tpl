@@ -6,6 +6,13 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .job }}
 {{- end }}
 
+{{- define "backstay.podLabels" -}}
+{{ include "backstay.labels" . }}
+{{- with (index .root.Values .job).podLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{- define "backstay.serviceAccount" -}}
 apiVersion: v1
 kind: ServiceAccount
@@ -65,11 +72,6 @@ securityContext:
     drop: [ALL]
 resources:
   {{- toYaml (index .root.Values .job).resources | nindent 2 }}
-{{- with .root.Values.repository.credentialsSecret }}
-envFrom:
-  - secretRef:
-      name: {{ . }}
-{{- end }}
 {{- end }}
 
 {{- define "backstay.env" -}}
@@ -85,18 +87,108 @@ envFrom:
 - name: BACKSTAY_STORE_REGION
   value: {{ . | quote }}
 {{- end }}
+{{- if .root.Values.repository.credentialsSecret }}
+- name: BACKSTAY_STORE_CREDENTIALS
+  value: /run/store/credentials
+{{- end }}
+{{- with .root.Values.repository.account }}
+- name: AZURE_STORAGE_ACCOUNT_NAME
+  value: {{ . | quote }}
+{{- end }}
+{{- with (index .root.Values .job).roleArn }}
+- name: AWS_ROLE_ARN
+  value: {{ . | quote }}
+- name: AWS_WEB_IDENTITY_TOKEN_FILE
+  value: /run/identity/token
+{{- with $.root.Values.webIdentity.stsEndpoint }}
+- name: AWS_ENDPOINT_URL_STS
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+# Who wrote it: a run's record says so.
+- name: BACKSTAY_POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: BACKSTAY_POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+{{- if has .job (list "archive" "backup") }}
+{{- with .root.Values.repository.lock }}
+{{- if .mode }}
+- name: BACKSTAY_LOCK
+  value: {{ .mode }}
+- name: BACKSTAY_LOCK_FOR
+  value: {{ required "repository.lock.for: for how long what is restored is locked" .for | quote }}
+{{- with .auditFor }}
+- name: BACKSTAY_LOCK_AUDIT_FOR
+  value: {{ . | quote }}
+{{- end }}
+{{- if .legalHold }}
+- name: BACKSTAY_LOCK_HOLD
+  value: "true"
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .root.Values.repository.sse }}
+- name: BACKSTAY_STORE_SSE
+  value: {{ . | quote }}
+{{- end }}
+{{- with .root.Values.repository.storageClass }}
+- name: BACKSTAY_STORE_CLASS
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- $writes := has .job (list "archive" "backup") }}
+{{- $keys := .root.Values.keys }}
 - name: BACKSTAY_KEK
-  value: file:/run/keys/{{ ternary "kek.pub" "kek" (has .job (list "archive" "backup")) }}
+  value: {{ $keys.kek | default (printf "file:/run/keys/%s" (ternary "kek.pub" "kek" $writes)) }}
+{{- if or $keys.kek $keys.signer }}
+- name: BACKSTAY_TRUST
+  value: /run/keys/kek.trust
+{{- if $writes }}
+- name: BACKSTAY_SIGNER
+  value: {{ $keys.signer | default "file:/run/keys/kek.signer" }}
+{{- end }}
+{{- end }}
+{{- if and $writes $keys.alsoKek }}
+- name: BACKSTAY_ALSO_KEK
+  value: {{ join "," $keys.alsoKek | quote }}
+{{- end }}
+{{- range $name, $value := $keys.env }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
 - name: BACKSTAY_FORMAT
   value: json
 {{- end }}
 
 {{- define "backstay.mounts" -}}
+{{ include "backstay.keyMounts" . }}
+- name: scratch
+  mountPath: /tmp
+{{- end }}
+
+{{- define "backstay.keyMounts" -}}
 - name: keys
   mountPath: /run/keys
   readOnly: true
-- name: scratch
-  mountPath: /tmp
+{{- if .root.Values.keys.tokenAudience }}
+- name: token
+  mountPath: /run/token
+  readOnly: true
+{{- end }}
+{{- if .root.Values.repository.credentialsSecret }}
+- name: store
+  mountPath: /run/store
+  readOnly: true
+{{- end }}
+{{- if (index .root.Values .job).roleArn }}
+- name: identity
+  mountPath: /run/identity
+  readOnly: true
+{{- end }}
 {{- end }}
 
 {{- define "backstay.keys" -}}
@@ -104,6 +196,33 @@ envFrom:
   secret:
     secretName: {{ ternary .root.Values.keys.writerSecret .root.Values.keys.readerSecret (has .job (list "archive" "backup")) }}
     defaultMode: 0400
+{{- with .root.Values.keys.tokenAudience }}
+- name: token
+  projected:
+    defaultMode: 0400
+    sources:
+      - serviceAccountToken:
+          path: token
+          audience: {{ . | quote }}
+          expirationSeconds: 3600
+{{- end }}
+{{- with .root.Values.repository.credentialsSecret }}
+- name: store
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0400
+{{- end }}
+{{- with (index .root.Values .job).roleArn }}
+# The kubelet renews it; AWS's STS, or one that works alike, exchanges it for the role.
+- name: identity
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken:
+          path: token
+          audience: {{ $.root.Values.webIdentity.audience | quote }}
+          expirationSeconds: {{ $.root.Values.webIdentity.expirationSeconds }}
+{{- end }}
 {{- end }}
 
 {{- define "backstay.volumes" -}}

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Text;
+use super::{Text, recorded};
 use crate::{
     jobs::find::{ChangeSummary, Found, Match},
     model::ByteSize,
@@ -19,6 +19,7 @@ impl Text for Found {
             out.push('\n');
         }
         self.sum_up(&mut out);
+        recorded(&mut out, "", &self.recorded);
         out
     }
 }

@@ -39,7 +39,8 @@ impl Text for NewKeys {
 
 impl Text for NewTrust {
     fn text(&self) -> String {
-        format!("trust   {}  believes signer {}\n", self.trust.display(), self.signer)
+        let pins = self.cluster_uuid.map_or_else(String::new, |uuid| format!(", pins {uuid}"));
+        format!("trust   {}  believes signer {}{pins}\n", self.trust.display(), self.signer)
     }
 }
 

@@ -1,9 +1,14 @@
 //! What people and scripts see: one result on standard output.
 
+mod audit;
+mod copy;
 mod find;
 mod keys;
 mod prune;
+mod report;
 mod window;
+
+pub(super) use report::page as report_html;
 
 use std::{fmt::Write as _, io::Write as _};
 
@@ -12,7 +17,7 @@ use serde::Serialize;
 use super::{args::Format, exit::Exit, termination};
 use crate::{
     jobs::{
-        BackupMark, BackupSummary, JobError, Position,
+        BackupMark, BackupSummary, JobError, Position, Recorded,
         archive::Archived,
         backup::BackupResult,
         restore::{Neighbour, Planned, RestoreResult, State},
@@ -20,6 +25,7 @@ use crate::{
         verify::Verified,
     },
     model::{ByteSize, ProofKind},
+    pipeline::Intruder,
 };
 
 /// A result in plain sentences.
@@ -32,7 +38,8 @@ pub(super) fn success<R: Serialize + Text>(format: Format, result: &R) {
     let json = serde_json::to_value(result).unwrap_or_default();
     match format {
         Format::Json => print(&pretty(&json)),
-        Format::Text => print(result.text().trim_end()),
+        // `report` alone makes pages, and prints them itself.
+        Format::Text | Format::Html => print(result.text().trim_end()),
     }
     termination::write(json);
 }
@@ -55,7 +62,7 @@ pub(super) fn failure(format: Format, exit: Exit, error: &JobError) {
     termination::write(json);
 }
 
-fn pretty(json: &serde_json::Value) -> String {
+pub(super) fn pretty(json: &serde_json::Value) -> String {
     serde_json::to_string_pretty(json).unwrap_or_default()
 }
 
@@ -92,6 +99,9 @@ impl Text for Archived {
             );
         }
         let _ = writeln!(out, "  log head    {}", self.log_head);
+        if let Some(head) = &self.audit_head {
+            let _ = writeln!(out, "  audit head  {head}");
+        }
         out
     }
 }
@@ -122,7 +132,12 @@ impl Text for BackupResult {
         for kek in &self.also_keks {
             let _ = writeln!(out, "              and by {kek}");
         }
+        if let Some(lock) = &self.lock {
+            let held = if lock.legal_hold { ", and held" } else { "" };
+            let _ = writeln!(out, "  locked      by {} until {}{held}", lock.mode, lock.until);
+        }
         let _ = writeln!(out, "  stored at   {}", self.location);
+        let _ = writeln!(out, "  cluster     {}", self.cluster_uuid);
         let _ = writeln!(out, "  audit head  {}", self.audit_head);
         out
     }
@@ -150,6 +165,7 @@ impl Text for Planned {
         let mut out = String::new();
         let _ = writeln!(out, "Nothing was touched. A restore to {} would", self.target);
         self.describe(&mut out);
+        recorded(&mut out, "  ", &self.recorded);
         out
     }
 }
@@ -253,6 +269,7 @@ impl Text for RestoreResult {
                 };
             }
         }
+        recorded(&mut out, "  ", &self.recorded);
         let open = self.proof.iter().flat_map(|proof| &proof.open_xa);
         for xid in open {
             let _ = writeln!(
@@ -260,6 +277,7 @@ impl Text for RestoreResult {
                 "  OPEN XA   {xid}: prepared, and holds its locks until XA COMMIT or XA ROLLBACK"
             );
         }
+        tell_intruders(&mut out, &self.intruders);
         out.push_str("Then:\n");
         let servers: Vec<_> = self.to_rebuild.iter().map(ToString::to_string).collect();
         let _ = writeln!(
@@ -389,6 +407,19 @@ impl Text for Verified {
         for problem in &self.findings {
             let _ = writeln!(out, "{}", describe(problem));
         }
+        if let Some(lock) = &self.lock {
+            let told = match lock.status {
+                "ok" => "all of them are locked so".to_owned(),
+                "none" => "and this bucket has no Object Lock: is it a copy?".to_owned(),
+                _ => format!("{} of them are NOT", lock.findings.len()),
+            };
+            let _ =
+                writeln!(out, "locks       {} objects were to be locked, {told}", lock.promised);
+            for problem in &lock.findings {
+                let _ = writeln!(out, "  {}", describe(problem));
+            }
+        }
+        tell_intruders(&mut out, &self.intruders);
         let how =
             if self.mode == "quick" { "stored hashes and sizes" } else { "every chunk opened" };
         let _ = writeln!(out, "{} backups, {how}: {}.", self.backups.len(), self.status);
@@ -398,11 +429,34 @@ impl Text for Verified {
             "not proven (give --at-least)"
         };
         let _ = writeln!(out, "freshness   {fresh}");
-        let _ = writeln!(out, "audit head  {}", self.audit_head);
         if let Some(log) = &self.log {
             let _ = writeln!(out, "log head    {}", log.head);
         }
+        recorded(&mut out, "", &self.recorded);
         out
+    }
+}
+
+/// Intruders that are told one by one; JSON has all of them.
+const INTRUDERS_SHOWN: usize = 20;
+
+fn tell_intruders(out: &mut String, intruders: &[Intruder]) {
+    for intruder in intruders.iter().take(INTRUDERS_SHOWN) {
+        let _ = writeln!(out, "  INTRUDER  {}", intruder.sentence());
+    }
+    if intruders.len() > INTRUDERS_SHOWN {
+        let more = intruders.len() - INTRUDERS_SHOWN;
+        let _ = writeln!(out, "  INTRUDER  and {more} more: see --format json");
+    }
+}
+
+/// The head of the audit chain, and whether this was recorded there.
+fn recorded(out: &mut String, indent: &str, recorded: &Recorded) {
+    if let Some(head) = &recorded.audit_head {
+        let _ = writeln!(out, "{indent}audit head  {head}");
+    }
+    if let Some(why) = &recorded.audit_why {
+        let _ = writeln!(out, "{indent}audit       NOT RECORDED: {why}");
     }
 }
 

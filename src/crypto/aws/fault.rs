@@ -4,9 +4,10 @@ use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::{
-    super::service::{Fault, ServiceError, chain, plain},
+    super::service::{Fault, ServiceError, plain},
     AwsKey, CLEAR,
 };
+use crate::transport::chain;
 
 /// The code of a refusal, when the service itself refused.
 type Code = Option<String>;
@@ -37,11 +38,11 @@ where
         }
         SdkError::TimeoutError(_) => (Fault::Unreachable, "no answer in time".to_owned(), None),
         SdkError::DispatchFailure(failure) => {
-            let told = failure.as_connector_error().map_or_else(String::new, |e| chain(e));
+            let told = failure.as_connector_error().map_or_else(String::new, |e| plain(&chain(e)));
             (locally(&told, Fault::Unreachable), told, None)
         }
         other => {
-            let told = chain(other);
+            let told = plain(&chain(other));
             (locally(&told, Fault::Unexpected), told, None)
         }
     };
@@ -94,8 +95,10 @@ fn hint(fault: Fault, action: &str, why: &str) -> String {
             "check the ARN, AWS_REGION, and where the credentials come from".to_owned()
         }
         Fault::Denied => format!("this identity's policy and the key's own must allow {action}"),
-        Fault::NotFound => "check the account, the region and the id in the ARN".to_owned(),
-        Fault::Disabled => "enable the key, in AWS KMS".to_owned(),
+        Fault::NotFound | Fault::NoVersion | Fault::Destroyed => {
+            "check the account, the region and the id in the ARN".to_owned()
+        }
+        Fault::Disabled | Fault::Expired => "enable the key, in AWS KMS".to_owned(),
         Fault::PendingDeletion => {
             "cancel the deletion at once: without this key its backups cannot be opened".to_owned()
         }
@@ -106,6 +109,8 @@ fn hint(fault: Fault, action: &str, why: &str) -> String {
         Fault::OtherKey => "give --kek with the ARN of the key that wrapped it".to_owned(),
         Fault::Throttled => "look at the request quotas of AWS KMS in this account".to_owned(),
         Fault::Unreachable => "check the network, AWS_ENDPOINT_URL_KMS and HTTPS_PROXY".to_owned(),
-        Fault::Broken | Fault::Unexpected => "see the health of AWS KMS in this region".to_owned(),
+        Fault::Broken | Fault::Corrupted | Fault::Unexpected => {
+            "see the health of AWS KMS in this region".to_owned()
+        }
     }
 }

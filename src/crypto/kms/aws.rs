@@ -11,9 +11,10 @@ use super::{KeyContext, Kms, KmsError};
 use crate::{
     crypto::{
         Dek, Fault, Patience,
-        aws::{AwsKey, connect, failed},
+        aws::{AwsKey, access, connect, failed},
     },
-    model::WrappedDek,
+    model::{Access, Connection, Peer, TransportSecurity, WrappedDek},
+    transport::Dialer,
 };
 
 /// The name of this kind of wrap in key records.
@@ -26,6 +27,8 @@ pub struct AwsKms {
     name: String,
     key: AwsKey,
     client: Client,
+    /// Nothing with a client that was made elsewhere.
+    dialer: Option<Dialer>,
 }
 
 impl AwsKms {
@@ -35,8 +38,8 @@ impl AwsKms {
     /// When that is no name, or nothing says in which region it is.
     pub async fn open(key: &str, patience: Patience) -> Result<Self, KmsError> {
         let key = AwsKey::parse(key).ok_or_else(|| KmsError::Uri(format!("aws-kms:{key}")))?;
-        let client = connect(&key, patience).await?;
-        Ok(Self { name: key.to_string(), key, client })
+        let (client, dialer) = connect(&key, patience).await?;
+        Ok(Self { name: key.to_string(), key, client, dialer: Some(dialer) })
     }
 
     /// The KEK of this ARN or alias, asked by a client that is there.
@@ -45,7 +48,7 @@ impl AwsKms {
     /// When that is no name.
     pub fn by(key: &str, client: Client) -> Result<Self, KmsError> {
         let key = AwsKey::parse(key).ok_or_else(|| KmsError::Uri(format!("aws-kms:{key}")))?;
-        Ok(Self { name: key.to_string(), key, client })
+        Ok(Self { name: key.to_string(), key, client, dialer: None })
     }
 
     fn wrapped(&self, key_arn: Option<String>, ciphertext: Option<Blob>) -> WrappedDek {
@@ -130,5 +133,16 @@ impl Kms for AwsKms {
                 })
             }
         }
+    }
+
+    fn connection(&self) -> Connection {
+        match &self.dialer {
+            Some(dialer) => dialer.seen().connection(Peer::Kms),
+            None => Connection::new(Peer::Kms, TransportSecurity::Unknown),
+        }
+    }
+
+    async fn access(&self) -> Result<Access, KmsError> {
+        Ok(access(&self.key).await?)
     }
 }

@@ -9,32 +9,25 @@
 
 use std::path::Path;
 
-use aes_gcm::{
-    Aes256Gcm, KeyInit,
-    aead::{AeadInOut, Nonce},
-};
 use async_trait::async_trait;
-use hkdf::Hkdf;
 use rustls::crypto::{
     aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_AES_256,
     hpke::{EncapsulatedSecret, Hpke, HpkePrivateKey, HpkePublicKey},
 };
-use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::{KeyContext, Kms, KmsError};
+use super::{KeyContext, Kms, KmsError, sealed};
 use crate::{
     crypto::{
         CryptoError, Dek,
         keyfile::{KeyFile, KeyKind},
         random,
     },
-    model::WrappedDek,
+    model::{Access, AccessKind, Connection, Peer, TransportSecurity, WrappedDek},
 };
 
 const HPKE: &str = "hpke-x25519-hkdf-sha256-aes256gcm";
 const SYMMETRIC: &str = "aes256gcm-hkdf-sha256";
-const INFO: &[u8] = b"backstay/1 wrap";
 const ENC_BYTES: usize = 32;
 const SALT_BYTES: usize = 32;
 
@@ -82,13 +75,6 @@ impl FileKms {
         Ok(KeyFile::new(KeyKind::Symmetric, None, Some(random()?)))
     }
 
-    fn symmetric(&self, salt: &[u8]) -> Option<Aes256Gcm> {
-        let kek = self.key.secret()?;
-        let mut key = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(Some(salt), kek).expand(INFO, key.as_mut()).ok()?;
-        Some(Aes256Gcm::new(&(*key).into()))
-    }
-
     fn refused(&self) -> KmsError {
         KmsError::Refused { kek: self.name.clone() }
     }
@@ -104,17 +90,14 @@ impl Kms for FileKms {
         let aad = context.bytes();
         let (algorithm, ciphertext) = if let Some(public) = self.key.public {
             let (enc, sealed) = DH_KEM_X25519_HKDF_SHA256_AES_256
-                .seal(INFO, &aad, dek.expose(), &HpkePublicKey(public.to_vec()))
+                .seal(sealed::INFO, &aad, dek.expose(), &HpkePublicKey(public.to_vec()))
                 .map_err(|_| CryptoError::Library("wrap a key with HPKE"))?;
             (HPKE, [enc.0, sealed].concat())
         } else {
             let salt: [u8; SALT_BYTES] = random()?;
-            let mut sealed = dek.expose().to_vec();
-            self.symmetric(&salt)
-                .and_then(|kek| {
-                    kek.encrypt_in_place(&Nonce::<Aes256Gcm>::default(), &aad, &mut sealed).ok()
-                })
-                .ok_or(CryptoError::Library("wrap a key"))?;
+            let kek = self.key.secret();
+            let sealed = kek.and_then(|kek| sealed::seal(kek, &salt, &aad, dek));
+            let sealed = sealed.ok_or(CryptoError::Library("wrap a key"))?;
             (SYMMETRIC, [salt.as_slice(), &sealed].concat())
         };
         Ok(WrappedDek {
@@ -141,7 +124,7 @@ impl Kms for FileKms {
                 DH_KEM_X25519_HKDF_SHA256_AES_256
                     .open(
                         &EncapsulatedSecret(enc.to_vec()),
-                        INFO,
+                        sealed::INFO,
                         &aad,
                         sealed,
                         &HpkePrivateKey::from(secret.to_vec()),
@@ -149,23 +132,24 @@ impl Kms for FileKms {
                     .map_err(|_| self.refused())?
             }
             SYMMETRIC if self.key.kind == KeyKind::Symmetric => {
-                let (salt, sealed) = wrapped
-                    .ciphertext
-                    .split_at_checked(SALT_BYTES)
-                    .ok_or_else(|| self.refused())?;
-                let mut plain = sealed.to_vec();
-                self.symmetric(salt)
-                    .and_then(|kek| {
-                        kek.decrypt_in_place(&Nonce::<Aes256Gcm>::default(), &aad, &mut plain).ok()
-                    })
-                    .ok_or_else(|| self.refused())?;
-                plain
+                let parts = wrapped.ciphertext.split_at_checked(SALT_BYTES);
+                let opened =
+                    parts.and_then(|(salt, sealed)| sealed::open(secret, salt, &aad, sealed));
+                return opened.ok_or_else(|| self.refused());
             }
             _ => return Err(self.refused()),
         };
         let plain = Zeroizing::new(plain);
         let bytes = <[u8; 32]>::try_from(plain.as_slice()).map_err(|_| self.refused())?;
         Ok(Dek::from_bytes(bytes))
+    }
+
+    async fn access(&self) -> Result<Access, KmsError> {
+        Ok(Access::of(AccessKind::Local))
+    }
+
+    fn connection(&self) -> Connection {
+        Connection::new(Peer::Kms, TransportSecurity::Local)
     }
 }
 

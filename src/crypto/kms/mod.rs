@@ -5,7 +5,10 @@
 //! can do every backup.
 
 pub mod aws;
+pub mod azure;
 pub mod file;
+pub mod gcp;
+mod sealed;
 pub mod vault;
 
 use async_trait::async_trait;
@@ -55,7 +58,10 @@ pub enum KmsError {
     #[error("{0}")]
     KeyFile(#[from] KeyFileError),
     /// The URI names no provider.
-    #[error("`{0}` is not a KEK: write `file:/path`, `vault:MOUNT/KEY` or `aws-kms:ARN`")]
+    #[error(
+        "`{0}` is not a KEK: write file:/PATH, vault:MOUNT/KEY, aws-kms:ARN, gcp-kms:projects/…/cryptoKeys/KEY \
+         or azure-kv:https://VAULT/keys/KEY"
+    )]
     Uri(String),
     /// This identity may wrap and not unwrap.
     #[error("KEK {kek} cannot unwrap: {why}")]

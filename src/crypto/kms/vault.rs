@@ -13,9 +13,10 @@ use super::{KeyContext, Kms, KmsError};
 use crate::{
     crypto::{
         Dek, Fault, ServiceError,
-        vault::{Ask, Refusal, TransitName, Vault, VaultOptions, body},
+        rest::{Ask, Refusal, body},
+        vault::{TransitName, VAULT, Vault, VaultOptions},
     },
-    model::WrappedDek,
+    model::{Access, Connection, Peer, WrappedDek},
 };
 
 /// The name of this kind of wrap in key records.
@@ -80,6 +81,7 @@ impl VaultKms {
 
     fn ask<'a>(&'a self, operation: &'static str, verb: &str, body: bytes::Bytes) -> Ask<'a> {
         Ask {
+            service: &VAULT,
             operation,
             key: &self.name,
             right: "update",
@@ -92,6 +94,7 @@ impl VaultKms {
     /// by encrypting with a name that is misspelt.
     async fn look(&self) -> Result<(), KmsError> {
         let ask = Ask {
+            service: &VAULT,
             operation: "look at the KEK",
             key: &self.name,
             right: "read",
@@ -161,7 +164,7 @@ impl Kms for VaultKms {
         let Decrypted { plaintext } = match self.vault.ask(&ask).await {
             Ok(answer) => answer,
             Err(refusal) if refusal.forged => return Err(self.refused()),
-            Err(Refusal { error, .. }) if error.fault == Fault::Denied => {
+            Err(Refusal { error, lacks_right: true, .. }) => {
                 return Err(KmsError::WrapOnly { kek: self.name.clone(), why: error.to_string() });
             }
             Err(refusal) => return Err(refusal.error.into()),
@@ -169,5 +172,13 @@ impl Kms for VaultKms {
         let plain = Zeroizing::new(STANDARD.decode(plaintext.as_bytes()).unwrap_or_default());
         let bytes = <[u8; 32]>::try_from(plain.as_slice()).map_err(|_| self.refused())?;
         Ok(Dek::from_bytes(bytes))
+    }
+
+    async fn access(&self) -> Result<Access, KmsError> {
+        Ok(self.vault.access(&self.name).await?)
+    }
+
+    fn connection(&self) -> Connection {
+        self.vault.connection(Peer::Kms)
     }
 }

@@ -7,15 +7,16 @@ use aws_sdk_kms::{
     types::{KeySpec, MessageType, SigningAlgorithmSpec},
 };
 
-use super::{Signer, SignerError};
-use crate::crypto::{
-    Fault, PUBLIC_KEY_BYTES, Patience, SIGNATURE_BYTES, ServiceError,
-    aws::{AwsKey, connect, failed},
-    verify,
+use super::{DER, Signer, SignerError};
+use crate::{
+    crypto::{
+        Fault, PUBLIC_KEY_BYTES, Patience, SIGNATURE_BYTES, ServiceError,
+        aws::{AwsKey, connect, failed},
+        verify,
+    },
+    model::{Connection, Peer},
+    transport::Dialer,
 };
-
-/// What comes before the key in the DER form of an Ed25519 public key (RFC 8410).
-const DER: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// A signer in AWS KMS.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub struct AwsSigner {
     key: AwsKey,
     public: [u8; PUBLIC_KEY_BYTES],
     client: Client,
+    dialer: Dialer,
 }
 
 fn wrong(key: &AwsKey, fault: Fault, operation: &'static str, why: String) -> ServiceError {
@@ -39,7 +41,7 @@ impl AwsSigner {
     pub async fn open(key: &str, patience: Patience) -> Result<Self, SignerError> {
         const OPERATION: &str = "read the public key of the signer";
         let key = AwsKey::parse(key).ok_or_else(|| SignerError::Uri(format!("aws-kms:{key}")))?;
-        let client = connect(&key, patience).await?;
+        let (client, dialer) = connect(&key, patience).await?;
         let found = client.get_public_key().key_id(key.id()).send().await;
         let found = found.map_err(|e| failed(OPERATION, "kms:GetPublicKey", &key, &e).0)?;
         if found.key_spec() != Some(&KeySpec::EccNistEdwards25519) {
@@ -53,7 +55,7 @@ impl AwsSigner {
             })?;
         // An alias may point elsewhere tomorrow; who signed is the key itself.
         let id = format!("aws-kms:{}", found.key_id().unwrap_or(key.id()));
-        Ok(Self { id, key, public, client })
+        Ok(Self { id, key, public, client, dialer })
     }
 }
 
@@ -84,5 +86,9 @@ impl Signer for AwsSigner {
             let why = "the signature does not verify with the public key".to_owned();
             wrong(&self.key, Fault::Unexpected, OPERATION, why).into()
         })
+    }
+
+    fn connection(&self) -> Connection {
+        self.dialer.seen().connection(Peer::Signer)
     }
 }

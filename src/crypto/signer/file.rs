@@ -5,10 +5,13 @@ use std::path::Path;
 use async_trait::async_trait;
 
 use super::{Signer, SignerError};
-use crate::crypto::{
-    CryptoError, PUBLIC_KEY_BYTES, RunKey, SIGNATURE_BYTES,
-    keyfile::{KeyFile, KeyKind},
-    random,
+use crate::{
+    crypto::{
+        CryptoError, PUBLIC_KEY_BYTES, RunKey, SIGNATURE_BYTES,
+        keyfile::{KeyFile, KeyKind},
+        random,
+    },
+    model::{Connection, Peer, TransportSecurity},
 };
 
 /// A signer in a file.
@@ -66,5 +69,9 @@ impl Signer for FileSigner {
 
     async fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_BYTES], SignerError> {
         Ok(self.key.sign(message))
+    }
+
+    fn connection(&self) -> Connection {
+        Connection::new(Peer::Signer, TransportSecurity::Local)
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod file;
+pub mod gcp;
 mod trust;
 pub mod vault;
 
@@ -14,6 +15,9 @@ use super::{
 };
 use crate::model::{Connection, Peer, TransportSecurity};
 
+/// What comes before the key in the DER form of an Ed25519 public key (RFC 8410).
+const DER: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
 /// A failed call to a signer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -22,8 +26,22 @@ pub enum SignerError {
     #[error("{0}")]
     KeyFile(#[from] KeyFileError),
     /// The URI names no signer.
-    #[error("`{0}` is not a signer: write `file:/path`, `vault:MOUNT/KEY` or `aws-kms:ARN`")]
+    #[error(
+        "`{0}` is not a signer: write file:/PATH, vault:MOUNT/KEY, aws-kms:ARN or \
+         gcp-kms:projects/…/cryptoKeys/KEY/cryptoKeyVersions/N"
+    )]
     Uri(String),
+    /// Readers would not believe what it signs.
+    #[error(
+        "the trust file does not believe signer {signer} for a run of role {role}: nobody would believe \
+         what this run writes; give the --trust file that names it, or another --signer"
+    )]
+    Untrusted {
+        /// The signer.
+        signer: String,
+        /// The role.
+        role: &'static str,
+    },
     /// The key service did not do it; its fault says whether asking again may help.
     #[error(transparent)]
     Service(#[from] ServiceError),

@@ -10,10 +10,14 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::{Signer, SignerError};
-use crate::crypto::{
-    PUBLIC_KEY_BYTES, SIGNATURE_BYTES,
-    vault::{Ask, TransitName, Vault, VaultOptions, body},
-    verify,
+use crate::{
+    crypto::{
+        PUBLIC_KEY_BYTES, SIGNATURE_BYTES,
+        rest::{Ask, body},
+        vault::{TransitName, VAULT, Vault, VaultOptions},
+        verify,
+    },
+    model::{Connection, Peer},
 };
 
 /// A signer in Vault.
@@ -59,6 +63,7 @@ impl VaultSigner {
         let name = transit.to_string();
         let vault = Vault::open(options, &name)?;
         let ask = Ask {
+            service: &VAULT,
             operation: "read the public key of the signer",
             key: &name,
             right: "read",
@@ -95,6 +100,7 @@ impl Signer for VaultSigner {
     async fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_BYTES], SignerError> {
         let sent = Sign { input: STANDARD.encode(message), key_version: self.version };
         let ask = Ask {
+            service: &VAULT,
             operation: "sign a record",
             key: &self.name,
             right: "update",
@@ -109,5 +115,9 @@ impl Signer for VaultSigner {
         bytes.filter(|bytes| verify(&self.public, message, bytes).is_ok()).ok_or_else(|| {
             ask.unexpected("the signature does not verify with the public key").into()
         })
+    }
+
+    fn connection(&self) -> Connection {
+        self.vault.connection(Peer::Signer)
     }
 }

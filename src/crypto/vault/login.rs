@@ -10,8 +10,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::{Ask, Refusal, Vault, body};
-use crate::crypto::service::{Fault, ServiceError};
+use super::{VAULT, Vault};
+use crate::{
+    crypto::{
+        rest::{Ask, Refusal, body},
+        service::{Fault, ServiceError},
+    },
+    model::AccessKind,
+};
 
 /// Who we are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +103,14 @@ struct LoginBody<'a> {
 }
 
 impl Tokens {
+    /// Where tokens come from.
+    pub(super) fn kind(&self) -> AccessKind {
+        match self.login {
+            VaultLogin::TokenFile(_) => AccessKind::Static,
+            VaultLogin::Kubernetes { .. } => AccessKind::WebIdentity,
+        }
+    }
+
     pub(super) fn new(login: VaultLogin) -> Self {
         Self { login, lease: Mutex::new(None) }
     }
@@ -153,6 +167,7 @@ impl Tokens {
 /// Renews a token. False: it is of no use any more, or soon.
 async fn renew(vault: &Vault, key: &str, lease: &mut Lease) -> bool {
     let ask = Ask {
+        service: &VAULT,
         operation: "renew the token of Vault",
         key,
         right: "update",
@@ -163,7 +178,7 @@ async fn renew(vault: &Vault, key: &str, lease: &mut Lease) -> bool {
         return false;
     }
     match vault.exchange(&ask, Some(&lease.token)).await {
-        Ok(bytes) => match serde_json::from_slice::<Answer>(&bytes) {
+        Ok(answer) => match ask.read::<Answer>(&answer) {
             Ok(Answer { auth }) if !lease.is_fading(auth.lease_duration) => {
                 *lease = Lease::of(&auth, Some(lease.whole));
                 tracing::debug!("the token of Vault is renewed");
@@ -189,13 +204,16 @@ async fn log_in(
 ) -> Result<Lease, Refusal> {
     let jwt = read(jwt_file, "BACKSTAY_VAULT_JWT_FILE", key)?;
     let ask = Ask {
+        service: &VAULT,
         operation: "log in to Vault",
         key,
         right: "update",
         path: format!("auth/{mount}/login"),
         body: Some(body(&LoginBody { role, jwt: jwt.expose_secret() })),
     };
-    let bytes = vault.exchange(&ask, None).await.map_err(|mut refusal| {
+    let answer = vault.exchange(&ask, None).await.map_err(|mut refusal| {
+        // Nobody knows yet what we may do.
+        refusal.lacks_right = false;
         if !refusal.error.fault.is_passing() {
             refusal.error.fault = Fault::Denied;
             refusal.error.hint = format!(
@@ -204,9 +222,9 @@ async fn log_in(
         }
         refusal
     })?;
-    let answer: Answer =
-        serde_json::from_slice(&bytes).map_err(|_| ask.unexpected("the login gave no token"))?;
-    Ok(Lease::of(&answer.auth, None))
+    let Answer { auth } =
+        ask.read(&answer).map_err(|_| ask.unexpected("the login gave no token"))?;
+    Ok(Lease::of(&auth, None))
 }
 
 fn read(path: &Path, setting: &str, key: &str) -> Result<SecretString, ServiceError> {

@@ -1,29 +1,12 @@
 //! What Vault's refusals mean. The texts are those of its transit engine.
 
-use reqwest::StatusCode;
+use http::StatusCode;
 use serde::Deserialize;
 
-use super::{
-    super::service::{Fault, ServiceError, plain},
-    Ask,
+use crate::crypto::{
+    rest::{Answer, Ask, Refusal},
+    service::{Fault, plain},
 };
-
-/// A request that was not granted.
-#[derive(Debug)]
-pub(in crate::crypto) struct Refusal {
-    /// The answer's status, when there was an answer.
-    pub(super) status: Option<StatusCode>,
-    /// What it means.
-    pub(in crate::crypto) error: ServiceError,
-    /// The ciphertext does not open: changed, or made in another context.
-    pub(in crate::crypto) forged: bool,
-}
-
-impl From<ServiceError> for Refusal {
-    fn from(error: ServiceError) -> Self {
-        Self { status: None, error, forged: false }
-    }
-}
 
 #[derive(Default, Deserialize)]
 struct Errors {
@@ -31,63 +14,58 @@ struct Errors {
     errors: Vec<String>,
 }
 
-impl Refusal {
-    pub(super) fn read(ask: &Ask<'_>, status: StatusCode, body: &[u8]) -> Self {
-        let said = serde_json::from_slice::<Errors>(body).unwrap_or_default().errors.join("; ");
-        let said = plain(&said);
-        let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
-        let forged = status == StatusCode::BAD_REQUEST
-            && !has(&["version is too new"])
-            && has(&["message authentication failed", "invalid ciphertext"]);
-        let (fault, hint) = match status.as_u16() {
-            400 if has(&["key not found"]) => (Fault::NotFound, not_found(ask)),
-            400 if has(&["version is too new"]) => (
-                Fault::NotFound,
-                "a newer version of the key wrapped this: is it the same Vault, not an older copy?"
-                    .to_owned(),
-            ),
-            400 if has(&["too old"]) => (
-                Fault::Disabled,
-                "lower the key's min_decryption_version, or unwrap by another KEK".to_owned(),
-            ),
-            400 if has(&[
-                "for key derivation",
-                "non-AEAD",
-                "not supported for key type",
-                "does not support signing",
-                "does not support encryption",
-            ]) =>
-            {
-                let hint = "a KEK is an aes256-gcm96 or (x)chacha20-poly1305 key without derivation, \
+/// What a refusal means.
+pub(super) fn read(ask: &Ask<'_>, answer: &Answer) -> Refusal {
+    let status = answer.status;
+    let said = serde_json::from_slice::<Errors>(&answer.body).unwrap_or_default().errors.join("; ");
+    let said = plain(&said);
+    let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    let forged = status == StatusCode::BAD_REQUEST
+        && !has(&["version is too new"])
+        && has(&["message authentication failed", "invalid ciphertext"]);
+    let (fault, hint) = match status.as_u16() {
+        400 if has(&["key not found"]) => (Fault::NotFound, not_found(ask)),
+        400 if has(&["version is too new"]) => (
+            Fault::NoVersion,
+            "a newer version of the key wrapped this: is it the same Vault, not an older copy?"
+                .to_owned(),
+        ),
+        400 if has(&["too old"]) => (
+            Fault::Disabled,
+            "lower the key's min_decryption_version, or unwrap by another KEK".to_owned(),
+        ),
+        400 if has(&[
+            "for key derivation",
+            "non-AEAD",
+            "not supported for key type",
+            "does not support signing",
+            "does not support encryption",
+        ]) =>
+        {
+            let hint = "a KEK is an aes256-gcm96 or (x)chacha20-poly1305 key without derivation, \
                             a signer an ed25519 key without derivation";
-                (Fault::WrongKind, hint.to_owned())
-            }
-            403 => (
-                Fault::Denied,
-                format!(
-                    "the policy must grant `{}` on {}, and the key must exist",
-                    ask.right, ask.path
-                ),
+            (Fault::WrongKind, hint.to_owned())
+        }
+        403 => (
+            Fault::Denied,
+            format!(
+                "the policy must grant `{}` on {}, and the key must exist",
+                ask.right, ask.path
             ),
-            404 => (Fault::NotFound, not_found(ask)),
-            429 => (Fault::Throttled, "look at the rate limit quotas of Vault".to_owned()),
-            412 | 500..=599 => {
-                (Fault::Broken, "is Vault unsealed and well? see its log".to_owned())
-            }
-            300..=399 => (
-                Fault::Settings,
-                "give VAULT_ADDR of the active node, or let standby nodes forward requests"
-                    .to_owned(),
-            ),
-            _ => (Fault::Unexpected, "see the log of Vault".to_owned()),
-        };
-        let why = if said.is_empty() {
-            status.to_string()
-        } else {
-            format!("{}: {said}", status.as_u16())
-        };
-        Self { status: Some(status), error: ask.fault(fault, why, hint), forged }
-    }
+        ),
+        404 => (Fault::NotFound, not_found(ask)),
+        429 => (Fault::Throttled, "look at the rate limit quotas of Vault".to_owned()),
+        412 | 500..=599 => (Fault::Broken, "is Vault unsealed and well? see its log".to_owned()),
+        300..=399 => (
+            Fault::Settings,
+            "give VAULT_ADDR of the active node, or let standby nodes forward requests".to_owned(),
+        ),
+        _ => (Fault::Unexpected, "see the log of Vault".to_owned()),
+    };
+    let why =
+        if said.is_empty() { status.to_string() } else { format!("{}: {said}", status.as_u16()) };
+    let lacks_right = fault == Fault::Denied;
+    Refusal { forged, lacks_right, ..Refusal::of(answer, ask.fault(fault, why, hint)) }
 }
 
 fn not_found(ask: &Ask<'_>) -> String {

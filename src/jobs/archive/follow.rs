@@ -1,10 +1,13 @@
 //! One connection: events in, records out, and every ten seconds a look around.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::task::JoinHandle;
 
-use super::{BEAT, plan, session::Session, source, status::Condition};
+use super::{BEAT, ledger, plan, session::Session, source, status::Condition};
 use crate::{
     format::{EpochReason, LogServer},
     jobs::JobError,
@@ -175,6 +178,8 @@ struct Sight {
     unlogged: GtidState,
     /// Bytes between what was durable when the look began and that end.
     behind: u64,
+    /// The number of the audit chain's last record, when it was looked for.
+    audit: Option<u64>,
 }
 
 impl Around {
@@ -183,10 +188,16 @@ impl Around {
         let state = session.ship.writer.state();
         let durable = state.durable();
         let ours = state.owner.as_ref().map(|owner| owner.server.name.clone());
+        let chain = session.ledger.look_is_due().then(|| Arc::clone(&session.request.repository));
         let looking = async move {
             let limit = || MysqlError::Timeout { doing: "looking around".into(), after: LOOK };
             let look = tokio::time::timeout(LOOK, Sight::of(&connect, ours.as_ref(), durable));
-            look.await.map_err(|_| limit())?
+            let sight = look.await.map_err(|_| limit())??;
+            let audit = match chain {
+                Some(repository) => ledger::look(repository).await,
+                None => None,
+            };
+            Ok(Sight { audit, ..sight })
         };
         Self { looking: Some(tokio::spawn(looking)), began: Instant::now() }
     }
@@ -222,7 +233,7 @@ impl Sight {
             }
             _ => 0,
         };
-        Ok(Self { server, identity, writable, clock, end, unlogged, behind })
+        Ok(Self { server, identity, writable, clock, end, unlogged, behind, audit: None })
     }
 }
 
@@ -255,6 +266,8 @@ async fn turn(session: &mut Session<'_>, around: &mut Around) -> Result<Option<E
         session.request.status.condition(Condition::SourceDown);
         return Ok(None);
     }
+    session.ledger.write().await;
+    session.ledger.seen(sight.audit);
     session.ship.goes_on_from(&sight.unlogged).await?;
     see(session, &sight).await?;
     let mut guard = std::mem::take(&mut session.guard);

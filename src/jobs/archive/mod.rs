@@ -5,6 +5,7 @@
 
 mod claim;
 mod follow;
+mod ledger;
 mod merged;
 mod outline;
 mod plan;
@@ -17,17 +18,21 @@ mod status;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use ledger::{Epoch, Ledger};
 use plan::{Refusal, Seen, Start, Why};
 pub use status::{Condition, Snapshot, Status};
 
-use super::{JobError, Position};
+use super::{
+    ExitOf, JobError, Position,
+    identity::{self, Need},
+};
 use crate::{
     crypto::{self, kms::Kms, signer::Signer},
     format::{Branch, EpochEntry, EpochReason, ForkEntry, GapEntry, Role, RunIdentity},
-    model::{Flavor, HistoryId, Timestamp},
+    model::{Connection, Flavor, HistoryId, Timestamp},
     mysql::{ConnectOptions, Server},
     pipeline::{
-        PipelineError, Progress, Repository, Run, RunRequest,
+        PipelineError, Progress, Repository, Run, RunRequest, audit,
         log::{LogState, LogWriter, refresh, tip},
         marked_run,
     },
@@ -66,6 +71,8 @@ pub struct Request {
     pub renew_after: Duration,
     /// Remove logs from the server that are durable and at least this old.
     pub purge_archived: Option<Duration>,
+    /// How a failure is recorded.
+    pub exit_of: ExitOf,
     /// Told to whoever asks.
     pub status: Arc<Status>,
     /// Where to be told to stop.
@@ -102,6 +109,8 @@ pub struct Archived {
     pub forks: u64,
     /// The head of the log: keep it, and give it as `--at-least` later.
     pub log_head: String,
+    /// The head of the audit chain, for the same.
+    pub audit_head: Option<String>,
 }
 
 /// Archives until told to stop, or until everything is shipped.
@@ -110,6 +119,8 @@ pub struct Archived {
 /// `Fenced` when another archiver has claimed the log; a target error when the server does not
 /// continue the archive; whatever made it impossible to begin.
 pub async fn run(request: Request) -> Result<Archived, JobError> {
+    let need = if request.until_current { Need::Backup } else { Need::Forever };
+    identity::check(&request.repository, need).await?;
     let mut log = tip(&request.repository).await?;
     let mut takeover = request.takeover;
     let mut new_history = request.new_history;
@@ -118,6 +129,7 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
     let mut again: Option<(EpochReason, Option<Server>)> = None;
     // The runs of this process: a claim may have been written unheard.
     let mut ours = HashSet::new();
+    let ledger = Ledger::new(&request);
     loop {
         let (reason, mut server) = match again.take() {
             Some((reason, Some(server))) => (reason, server),
@@ -175,6 +187,7 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             history,
             parent,
             resumes: matches!(start, Start::Resume { .. }).then(|| log.durable()).flatten(),
+            connections: connections(&request, &server),
         };
         // Where the server goes on with what it had, the owner cannot come to another place.
         let insist = reason == EpochReason::Takeover && start == (Start::Resume { gap: None });
@@ -194,9 +207,17 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
         };
         (takeover, new_history) = (false, false);
         tracing::info!(epoch = writer.epoch(), ?reason, server = %seen.server.name, "claimed the log");
-        match Box::pin(session::run(&request, writer, server, start, renewal)).await? {
+        let epoch = Epoch::claimed(&run, &writer, &seen.server.name, server.connection());
+        ledger.begun(&epoch, reason).await;
+        let session = session::run(&request, &ledger, &epoch, writer, server, start, renewal);
+        let ended = Box::pin(session).await;
+        ledger.over(&epoch, &ended).await;
+        match ended? {
+            session::Ended::Done { log, status: "stopped" } => {
+                return Err(session::stopped(&log));
+            }
             session::Ended::Done { log, status } => {
-                return Ok(archived(&request, &log, status));
+                return Ok(archived(&request, &log, status).await);
             }
             session::Ended::Again { log: state, reason, server, mut renewal } => {
                 log = state;
@@ -206,6 +227,14 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
             }
         }
     }
+}
+
+/// The connections that the claimant has.
+fn connections(request: &Request, server: &Server) -> Vec<Connection> {
+    let mut used = vec![request.repository.store().connection(), request.kms.connection()];
+    used.extend(request.also.iter().map(|kms| kms.connection()));
+    used.extend([request.signer.connection(), server.connection().clone()]);
+    identity::known(used)
 }
 
 /// Where to read on, and what a new history branches off from.
@@ -298,8 +327,15 @@ fn refused(refusal: &Refusal) -> JobError {
     JobError::target(refusal.sentence(), hint)
 }
 
-fn archived(request: &Request, log: &LogState, status: &'static str) -> Archived {
+async fn archived(request: &Request, log: &LogState, status: &'static str) -> Archived {
     let now = request.status.read();
+    let audit_head = match audit::head(&request.repository).await {
+        Ok(head) => Some(head.to_string()),
+        Err(error) => {
+            tracing::warn!(%error, "the end of the audit chain was not seen");
+            None
+        }
+    };
     Archived {
         version: 1,
         status,
@@ -314,6 +350,7 @@ fn archived(request: &Request, log: &LogState, status: &'static str) -> Archived
         gaps: now.gaps,
         forks: now.forks,
         log_head: log.head.to_string(),
+        audit_head,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     BEAT, Request, begin, claim,
     follow::{self, End},
+    ledger::{Epoch, Ledger},
     plan::{self, Start},
     purge, refused,
     ship::Shipper,
@@ -13,7 +14,7 @@ use super::{
     warn_of_fork, warn_of_gap,
 };
 use crate::{
-    format::{EpochReason, GapEntry, HeartbeatEntry, LogEntry, LogServer},
+    format::{EpochReason, GapEntry, HeartbeatEntry, LogEntry, LogServer, audit::action},
     jobs::JobError,
     model::BinlogPosition,
     mysql::{ConnectOptions, MysqlError, Server},
@@ -62,6 +63,8 @@ impl Renewal {
 /// What a session carries from connection to connection.
 pub(super) struct Session<'a> {
     pub(super) request: &'a Request,
+    pub(super) ledger: &'a Ledger<'a>,
+    epoch: &'a Epoch,
     pub(super) ship: Shipper,
     /// Where `--until-current` ends.
     pub(super) target: Option<BinlogPosition>,
@@ -76,6 +79,8 @@ pub(super) struct Session<'a> {
 
 pub(super) async fn run(
     request: &Request,
+    ledger: &Ledger<'_>,
+    epoch: &Epoch,
     writer: LogWriter,
     mut server: Server,
     start: Start,
@@ -85,6 +90,8 @@ pub(super) async fn run(
     let ship = Shipper::new(writer, request.status.clone(), request.rpo)?;
     let mut session = Session {
         request,
+        ledger,
+        epoch,
         ship,
         target,
         end: None,
@@ -107,11 +114,7 @@ pub(super) async fn run(
                 max_seconds = latency.quantile(1.0),
                 "from commit to durable, in this process"
             );
-            let log = session.ship.writer.into_state();
-            if status == "stopped" {
-                return Err(stopped(&log));
-            }
-            Ok(Ended::Done { log, status })
+            Ok(Ended::Done { log: session.ship.writer.into_state(), status })
         }
         Ok(Outcome::Again(reason, server)) => {
             let log = session.ship.writer.into_state();
@@ -132,7 +135,7 @@ pub(super) async fn run(
 }
 
 /// A signal asked for this, and nothing was lost.
-fn stopped(log: &LogState) -> JobError {
+pub(super) fn stopped(log: &LogState) -> JobError {
     tracing::info!(head = %log.head, "stopped: everything captured is durable, and the log is released");
     PipelineError::Stopped.into()
 }
@@ -210,8 +213,10 @@ impl Session<'_> {
                 }
                 if let Some(fork) = fork {
                     warn_of_fork(&fork);
+                    let transactions = fork.transactions;
                     self.ship.note(LogEntry::Fork(fork)).await?;
                     self.request.status.fork();
+                    self.note(action::ARCHIVE_FORK, transactions).await;
                 }
                 self.gap(gap).await?;
                 self.ship.expect();
@@ -225,9 +230,17 @@ impl Session<'_> {
         let Some(gap) = gap else { return Ok(()) };
         self.request.status.condition(Condition::Purged);
         warn_of_gap(&gap);
+        let transactions = gap.transactions;
         self.ship.note(LogEntry::Gap(gap)).await?;
         self.request.status.gap();
+        self.note(action::ARCHIVE_GAP, transactions).await;
         Ok(())
+    }
+
+    /// Tells the audit chain of the log's last record.
+    async fn note(&self, action: &str, transactions: u64) {
+        let record = self.ship.writer.state().head;
+        self.ledger.note(self.epoch, action, record, transactions).await;
     }
 
     /// Puts things in order after a failure; an error that cannot be overcome comes back.

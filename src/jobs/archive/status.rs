@@ -198,6 +198,8 @@ pub struct Snapshot {
     pub errors: BTreeMap<&'static str, u64>,
     /// When the last record became durable, by this machine's clock.
     pub last_record_at: Option<Timestamp>,
+    /// The number of the audit chain's last record, as far as it was seen.
+    pub audit_number: u64,
 }
 
 impl Snapshot {
@@ -285,6 +287,11 @@ impl Status {
         let mut now = self.lock();
         now.segments += 1;
         now.segment_bytes += bytes;
+    }
+
+    pub(super) fn audit(&self, number: u64) {
+        let mut now = self.lock();
+        now.audit_number = now.audit_number.max(number);
     }
 
     pub(super) fn gap(&self) {

@@ -93,7 +93,7 @@ impl Prepared {
             // Dropping the connection makes the server give up and remove the clone.
             () = progress.stopped() => return Err(PipelineError::Stopped.into()),
         }
-        let transport = self.server.transport();
+        let connection = self.server.connection().clone();
         if !folder.is_dir() {
             return Err(JobError::preflight(
                 format!("the server cloned into {}, and nothing is there", folder.display()),
@@ -114,7 +114,7 @@ impl Prepared {
         self.server.close().await;
         let end = End {
             engine_version: Some(version),
-            database_transport: transport,
+            database: Some(connection),
             stream_transport: TransportSecurity::Local,
             server: Some((self.facts, self.connect)),
             ending: Ending::Exit(ended),

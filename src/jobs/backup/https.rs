@@ -6,13 +6,19 @@
 
 use std::{io::Read, path::PathBuf, time::Duration};
 
-use futures::StreamExt;
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::mpsc;
 
 use super::source::{End, Stream};
 use crate::{
     jobs::JobError,
-    model::{EngineKind, TransportSecurity},
+    model::{EngineKind, Peer},
+    transport::{
+        Check, Dialer, DialerOptions, HttpClient, Plaintext, Proxies, Roots, TlsOptions, Trouble,
+        chain,
+    },
 };
 
 /// The path of the stream.
@@ -33,16 +39,10 @@ pub struct HttpsSource {
     pub server_name: Option<String>,
 }
 
-fn read(path: &std::path::Path) -> Result<Vec<u8>, JobError> {
-    std::fs::read(path).map_err(|e| {
-        JobError::usage(format!("read {}: {e}", path.display()), "check the --source-… files")
-    })
-}
-
 impl HttpsSource {
-    fn client(&self) -> Result<(reqwest::Client, reqwest::Url), JobError> {
+    fn client(&self) -> Result<(HttpClient, Uri), JobError> {
         let usage = |what: String| JobError::usage(what, "check --source and the --source-… files");
-        let mut url: reqwest::Url =
+        let mut url: url::Url =
             self.url.parse().map_err(|e| usage(format!("`{}` is not a URL: {e}", self.url)))?;
         if url.scheme() != "https" {
             return Err(usage(format!(
@@ -53,75 +53,78 @@ impl HttpsSource {
         if url.path() == "/" {
             url.set_path(PATH);
         }
-        let mut builder = reqwest::Client::builder()
-            .https_only(true)
-            .no_proxy()
-            .connect_timeout(Duration::from_secs(15))
-            .read_timeout(SILENCE)
-            .redirect(reqwest::redirect::Policy::none());
-        if let Some(path) = &self.ca {
-            let pem = read(path)?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| {
-                usage(format!("{} is no PEM bundle of certificates: {e}", path.display()))
-            })?;
-            builder = builder.tls_certs_only(certificates);
-        }
-        if let Some((certificate, key)) = &self.identity {
-            let mut pem = zeroize::Zeroizing::new(read(certificate)?);
-            pem.push(b'\n');
-            pem.extend_from_slice(&zeroize::Zeroizing::new(read(key)?));
-            let identity = reqwest::Identity::from_pem(&pem).map_err(|e| {
-                usage(format!("{} and its key are no identity: {e}", certificate.display()))
-            })?;
-            builder = builder.identity(identity);
-        }
-        if let (Some(name), Some(host)) = (&self.server_name, url.host_str().map(ToOwned::to_owned))
-        {
-            // The certificate is checked against the name, the connection goes to the URL's host.
-            let port = url.port_or_known_default().unwrap_or(443);
-            let addresses = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port))
-                .map_err(|e| JobError::source(format!("resolve {host}: {e}"), "check --source"))?;
-            builder = builder.resolve_to_addrs(name, &addresses.collect::<Vec<_>>());
-            url.set_host(Some(name))
-                .map_err(|e| usage(format!("`{name}` is not a server name: {e}")))?;
-        }
-        let client = builder.build().map_err(|e| usage(format!("set up TLS: {}", chain(&e))))?;
-        Ok((client, url))
+        let dialer = Dialer::new(&DialerOptions {
+            tls: TlsOptions {
+                roots: self.ca.clone().map_or(Roots::System, Roots::Only),
+                check: Check::Identity,
+                identity: self.identity.clone(),
+            },
+            server_name: self.server_name.clone(),
+            plaintext: Plaintext::Never,
+            proxies: Proxies::None,
+            patience: Duration::from_secs(15),
+        });
+        let dialer = dialer.map_err(|e| usage(e.to_string()))?;
+        let uri = url.as_str().parse().map_err(|e| usage(format!("`{url}` is not a URL: {e}")))?;
+        Ok((HttpClient::new(dialer), uri))
     }
 
     /// Asks for the stream.
     pub(super) async fn open(&self, engine: EngineKind) -> Result<Stream, JobError> {
         let (client, url) = self.client()?;
-        let failed = |what: String| {
-            JobError::source(what, "is the agent running, and may this client use it?")
+        let failed = |what: String, hint: &str| JobError::source(what, hint);
+        let asking = "is the agent running, and may this client use it?";
+        let request = Request::get(url.clone())
+            .body(Bytes::new())
+            .map_err(|e| failed(format!("GET {url}: {e}"), asking))?;
+        let answered = tokio::time::timeout(SILENCE, client.send(request)).await;
+        let answer = match answered {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                let advice = Trouble::of(&error).map(|t| t.advice("--source-ca"));
+                let hint = advice.unwrap_or_else(|| asking.to_owned());
+                return Err(failed(format!("GET {url}: {error}"), &hint));
+            }
+            Err(_) => {
+                return Err(failed(format!("GET {url}: no answer within {SILENCE:?}"), asking));
+            }
         };
-        let response = client
-            .get(url.clone())
-            .send()
-            .await
-            .map_err(|e| failed(format!("GET {url}: {}", chain(&e))))?;
-        let status = response.status();
-        if status != reqwest::StatusCode::OK {
-            let said = response.text().await.unwrap_or_default();
+        let (head, mut body) = answer.into_parts();
+        if head.status != StatusCode::OK {
+            let said = Limited::new(body, 64 << 10).collect().await;
+            let said = said.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            let said = String::from_utf8_lossy(&said);
             let said: String = said.chars().filter(|c| !c.is_control()).take(300).collect();
-            return Err(failed(format!("GET {url}: {status}: {said}")));
+            return Err(failed(format!("GET {url}: {}: {said}", head.status), asking));
         }
+        let connection = client.dialer().seen().connection(Peer::Source);
         let (pieces, received) = mpsc::channel(4);
-        let mut body = response.bytes_stream();
         tokio::spawn(async move {
-            while let Some(piece) = body.next().await {
-                let piece = piece.map_err(|e| {
-                    std::io::Error::other(format!("the stream from {url}: {}", chain(&e)))
-                });
+            loop {
+                let next = tokio::time::timeout(SILENCE, body.frame()).await;
+                let piece = match next {
+                    Ok(None) => return,
+                    Ok(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(piece) => Ok(piece),
+                        Err(_) => continue,
+                    },
+                    Ok(Some(Err(error))) => Err(chain(&error)),
+                    Err(_) => Err(format!("nothing came within {SILENCE:?}")),
+                };
+                let piece = piece
+                    .map_err(|why| std::io::Error::other(format!("the stream from {url}: {why}")));
                 let failed = piece.is_err();
                 if pieces.send(piece).await.is_err() || failed {
                     return;
                 }
             }
         });
-        let end =
-            End { stream_transport: TransportSecurity::TlsVerified, ..End::new(engine, "https") };
-        let reader = Received { pieces: received, rest: bytes::Bytes::new() };
+        let end = End {
+            stream_transport: connection.security,
+            stream_connection: Some(connection),
+            ..End::new(engine, "https")
+        };
+        let reader = Received { pieces: received, rest: Bytes::new() };
         Ok(Stream {
             reader: Some(Box::new(reader)),
             child: None,
@@ -132,21 +135,10 @@ impl HttpsSource {
     }
 }
 
-/// An error with its causes: reqwest's own message hides the interesting one.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 /// The body, read by a plain thread. It ends when the task that receives it does.
 struct Received {
-    pieces: mpsc::Receiver<std::io::Result<bytes::Bytes>>,
-    rest: bytes::Bytes,
+    pieces: mpsc::Receiver<std::io::Result<Bytes>>,
+    rest: Bytes,
 }
 
 impl Read for Received {

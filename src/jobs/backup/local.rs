@@ -9,7 +9,7 @@ use std::{
 use super::source::{End, Prepared as AnySource, Stream};
 use crate::{
     jobs::{JobError, scratch::Scratch},
-    model::{EngineKind, ServerFacts, ServerVersion},
+    model::{Connection, EngineKind, ServerFacts, ServerVersion, TransportSecurity},
     mysql::{
         ConnectOptions, OptionFile, Server,
         engines::{self, Engine},
@@ -26,7 +26,7 @@ pub(super) struct Prepared {
     pub(super) engine: Engine,
     connect: ConnectOptions,
     facts: ServerFacts,
-    transport: crate::model::TransportSecurity,
+    connection: Connection,
     datadir: Option<PathBuf>,
     scratch: Scratch,
 }
@@ -52,7 +52,7 @@ pub(super) async fn prepare(
         let prepared = super::clone::prepare(server, facts, connect, scratch).await?;
         return Ok(AnySource::Clone(Box::new(prepared)));
     }
-    let transport = server.transport();
+    let connection = server.connection().clone();
     server.close().await;
     let engine = find(kind).await?;
     engines::check_version(&engine, &facts.version)?;
@@ -61,7 +61,7 @@ pub(super) async fn prepare(
         engine,
         connect: connect.clone(),
         facts,
-        transport,
+        connection,
         datadir: datadir.map(Path::to_owned),
         scratch,
     })))
@@ -118,8 +118,8 @@ impl Prepared {
         let killer = child.killer();
         let end = End {
             engine_version: Some(self.engine.version.text.clone()),
-            database_transport: self.transport,
-            stream_transport: crate::model::TransportSecurity::Local,
+            database: Some(self.connection),
+            stream_transport: TransportSecurity::Local,
             server: Some((self.facts, self.connect)),
             ..End::new(self.engine.kind, "local")
         };

@@ -15,18 +15,29 @@ pub use https::HttpsSource;
 pub(super) use local::{find as find_engine, kind_for as engine_for};
 use source::Stream;
 
-use super::{JobError, Position, choose::COMMITTED};
+use super::{
+    ExitOf, JobError, Position, failure,
+    identity::{self, Need},
+};
 use crate::{
     crypto::{self, kms::Kms, signer::Signer},
-    format::{EngineRecord, Manifest, Payload, Role, RunIdentity, SourceRecord, layout},
-    model::{AttemptId, BackupId, EngineKind, ProofKind, Timestamp, TransportSecurity},
+    format::{
+        AuditRecord, EngineRecord, LockRecord, Manifest, Payload, Role, RunIdentity, SourceRecord,
+        audit::{BackupDetails, Details, action},
+        layout,
+    },
+    model::{
+        AttemptId, BackupId, ClusterUuid, Connection, EngineKind, Peer, ProofKind, Timestamp,
+        TransportSecurity,
+    },
     mysql::{
         ConnectOptions,
         xbstream::{Dialect, Validator, WholeStream},
     },
     pipeline::{
-        Commit, Committed, Found, Inspect, Level, PipelineError, Progress, Repository, Run,
-        RunRequest, SealRequest, Sealed, append_audit,
+        Class, Commit, Committed, Found, Inspect, Level, PipelineError, Progress, Repository, Run,
+        RunRequest, SealRequest, Sealed, Vouched,
+        audit::{Act, Settings, append, scan, seen},
         budget::{Budget, CHUNKS_PER_VOLUME},
         commit, key, marked_run, seal_stream,
     },
@@ -63,6 +74,17 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// The word for it in records.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Local { .. } => "local",
+            Self::Stdin { .. } => "stdin",
+            Self::Https { .. } => "https",
+        }
+    }
+}
+
 /// What to back up, and where to.
 #[derive(Debug)]
 pub struct Request {
@@ -82,6 +104,8 @@ pub struct Request {
     pub source: Source,
     /// How hard to compress.
     pub level: Level,
+    /// How a failure is recorded.
+    pub exit_of: ExitOf,
     /// Where to count, and where to be told to stop.
     pub progress: Arc<Progress>,
 }
@@ -118,6 +142,8 @@ pub struct BackupResult {
     pub position: Position,
     /// How the connection to the database was protected.
     pub tls: TransportSecurity,
+    /// The connections that were used, and how each was protected.
+    pub connections: Vec<Connection>,
     /// Where it is.
     pub location: String,
     /// The KEK that wraps its key.
@@ -125,6 +151,11 @@ pub struct BackupResult {
     /// The KEKs that wrap it, too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub also_keks: Vec<String>,
+    /// The cluster, as a trust file can pin it.
+    pub cluster_uuid: ClusterUuid,
+    /// Its lock; nothing when none was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<LockRecord>,
     /// The head of the audit chain: keep it, and give it as `--at-least` later.
     pub audit_head: String,
 }
@@ -148,15 +179,106 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
         Some(id) => id.clone(),
         None => BackupId::fresh(started_at, crypto::random().map_err(PipelineError::from)?),
     };
+    identity::check(&request.repository, Need::Backup).await?;
     if let Some(found) = complete(&request.repository, &id).await? {
         return already_complete(&request, found, started_at).await;
     }
     let prepared = source::prepare(&request.source, &request.progress).await?;
     let run = begin(&request, started_at).await?;
+    begun(&request, &run, &id, prepared.engine()).await?;
+    let mut used = Vec::new();
+    let taken = take(&request, &run, &id, started_at, prepared, &mut used).await;
+    for connection in connections(&request) {
+        if !used.contains(&connection) {
+            used.push(connection);
+        }
+    }
+    let act = match &taken {
+        Ok(Taken::Committed(committed)) => {
+            Act::new(action::BACKUP_COMMITTED, id.as_str()).record(committed.sha256).succeeded()
+        }
+        // Another attempt at this very backup was quicker: it exists, and ours awaits `prune`.
+        Ok(Taken::Elsewhere(found)) => {
+            Act::new(action::BACKUP_ENDED, id.as_str()).record(found.sha256).succeeded()
+        }
+        Err(error) => Act::new(action::BACKUP_FAILED, id.as_str())
+            .by(&run)
+            .failed(failure(request.exit_of, error)),
+    };
+    let appended = append(&run, &act.connections(used)).await;
+    match taken? {
+        Taken::Committed(Committed { manifest, .. }) => {
+            Ok(result(&request, "complete", manifest, appended?.to_string()))
+        }
+        Taken::Elsewhere(found) => already_complete(&request, found, started_at).await,
+    }
+}
+
+/// Records that a backup begins.
+async fn begun(
+    request: &Request,
+    run: &Run,
+    id: &BackupId,
+    engine: EngineKind,
+) -> Result<(), PipelineError> {
+    let source = request.source.kind();
+    let keks = request.also.iter().map(|kms| kms.name()).collect::<Vec<_>>().join(", ");
+    let settings = Settings::default()
+        .with("repository", Some(request.repository.url()))
+        .with("engine", Some(engine))
+        .with("source", Some(source))
+        .with("kek", Some(request.kms.name()))
+        .with("also_kek", Some(keks).filter(|keks| !keks.is_empty()))
+        .with("signer", Some(request.signer.id()));
+    let configuration = seen(run, "backup", &settings).await?;
+    let details = BackupDetails { engine: engine.to_string(), source: source.to_owned() };
+    let act = Act::new(action::BACKUP_BEGUN, id.as_str())
+        .by(run)
+        .configuration(configuration)
+        .details(Details::Backup(details));
+    append(run, &act).await?;
+    Ok(())
+}
+
+/// The connections to everything but the database.
+fn connections(request: &Request) -> Vec<Connection> {
+    let keks: Vec<_> = [&request.kms].into_iter().chain(&request.also).map(|kms| &**kms).collect();
+    super::connections(&request.repository, &keks, Some(&*request.signer))
+}
+
+/// What came of an attempt.
+enum Taken {
+    /// It is committed.
+    Committed(Committed),
+    /// Another attempt was quicker, and this is its manifest.
+    Elsewhere(Found<Manifest>),
+}
+
+/// Takes the stream, seals it, and commits. What connections it used is told in any case.
+async fn take(
+    request: &Request,
+    run: &Run,
+    id: &BackupId,
+    started_at: Timestamp,
+    prepared: source::Prepared,
+    used: &mut Vec<Connection>,
+) -> Result<Taken, JobError> {
     let attempt = AttemptId::from_bytes(crypto::random().map_err(PipelineError::from)?);
     tracing::info!(backup_id = %id, %attempt, engine = %prepared.engine(), "backup begins");
     let stream = prepared.open(&request.progress).await?;
-    let (sealed, end) = transfer(&request, &run, &id, attempt, stream).await?;
+    let keep = run.repository.keep(Class::Data);
+    let (sealed, end) = transfer(request, run, id, attempt, stream).await?;
+    let first = layout::volume(run.repository.cluster(), id, attempt, 0);
+    run.repository.must_be_locked(&first, &keep).await?;
+    // How another program reached the server is not known, and that is told, too.
+    let unknown = || Connection::new(Peer::Database, TransportSecurity::Unknown);
+    used.push(end.database.clone().unwrap_or_else(unknown));
+    used.extend(end.stream_connection.clone());
+    for connection in connections(request) {
+        if !used.contains(&connection) {
+            used.push(connection);
+        }
+    }
     let whole = sealed.inspector;
     facts::must_be_full(&whole)?;
     let finished_at = Timestamp::now();
@@ -177,7 +299,7 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
         },
         source: SourceRecord {
             kind: end.source.to_owned(),
-            database_transport: end.database_transport,
+            database_transport: end.database_transport(),
             stream_transport: end.stream_transport,
         },
         server: Some(server),
@@ -188,22 +310,26 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
         bytes_read: sealed.bytes_read,
         bytes_stored: sealed.volumes.iter().map(|v| v.bytes).sum(),
         volumes: sealed.volumes,
+        connections: identity::known(used.iter().cloned()),
+        // Each was locked from when its upload began, so none for less.
+        lock: keep.protection.retention.map(|retention| LockRecord {
+            mode: retention.mode,
+            until: retention.until,
+            legal_hold: keep.protection.legal_hold,
+        }),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     must_be_wanted(&run).await?;
     let committing = Commit { manifest, stream: whole, ending: end.ending };
-    let Committed { manifest, sha256 } = match commit(&run, committing).await {
-        // Another attempt at this very backup was quicker: the backup exists, and ours awaits `prune`.
+    match commit(run, committing).await {
         Err(error @ PipelineError::Taken { .. }) => {
-            return match complete(&request.repository, &id).await? {
-                Some(found) => already_complete(&request, found, started_at).await,
+            match complete(&request.repository, id).await? {
+                Some(found) => Ok(Taken::Elsewhere(found)),
                 None => Err(error.into()),
-            };
+            }
         }
-        committed => committed?,
-    };
-    let head = append_audit(&run, COMMITTED, id.as_str(), sha256).await?;
-    Ok(result(&request, "complete", manifest, head.to_string()))
+        committed => Ok(Taken::Committed(committed?)),
+    }
 }
 
 /// Moves the stream into the repository, and proves that it was whole.
@@ -222,6 +348,10 @@ async fn transfer(
         dek: run.dek.clone(),
         volume_key: Box::new(move |sequence| {
             key(&layout::volume(&cluster, &backup, attempt, sequence))
+        }),
+        keep: Box::new({
+            let repository = Arc::clone(&run.repository);
+            move || repository.keep_bulk()
         }),
         level: request.level,
         budget: Budget::here(),
@@ -323,14 +453,20 @@ async fn already_complete(
     found: Found<Manifest>,
     started_at: Timestamp,
 ) -> Result<BackupResult, JobError> {
-    let (records, head, _) = crate::pipeline::verify_chain(&request.repository, None).await?;
-    let audited = records.iter().any(|r| r.action == COMMITTED && r.record_sha256 == found.sha256);
-    let head = if audited {
-        head
-    } else {
-        let run = begin(request, started_at).await?;
-        append_audit(&run, COMMITTED, found.record.backup_id.as_str(), found.sha256).await?
+    let mut audited = false;
+    let look = |record: &Found<AuditRecord>, _: &Vouched| -> Result<(), PipelineError> {
+        let record = &record.record;
+        audited |=
+            record.action == action::BACKUP_COMMITTED && record.record_sha256 == Some(found.sha256);
+        Ok(())
     };
+    let mut head = scan(&request.repository, 0, None, look).await?.head;
+    if !audited {
+        let run = begin(request, started_at).await?;
+        let act = Act::new(action::BACKUP_COMMITTED, found.record.backup_id.as_str());
+        let act = act.record(found.sha256).connections(connections(request)).succeeded();
+        head = append(&run, &act).await?;
+    }
     Ok(result(request, "already-complete", found.record, head.to_string()))
 }
 
@@ -357,6 +493,9 @@ fn result(
         gtid_set: server.as_ref().and_then(|s| s.gtid_set.as_ref()).map(ToString::to_string),
         position: server.and_then(|s| s.position).into(),
         tls: manifest.source.database_transport,
+        connections: manifest.connections,
+        cluster_uuid: manifest.cluster_uuid,
+        lock: manifest.lock,
         kek: request.kms.name().to_owned(),
         also_keks: request.also.iter().map(|kms| kms.name().to_owned()).collect(),
         audit_head,

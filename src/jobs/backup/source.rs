@@ -5,7 +5,7 @@ use std::{io::Read, time::Duration};
 use super::{Source, clone, https, local};
 use crate::{
     jobs::{JobError, scratch::Scratch},
-    model::{EngineKind, ServerFacts, TransportSecurity},
+    model::{Connection, EngineKind, ServerFacts, TransportSecurity},
     mysql::{ConnectOptions, OptionFile, engines},
     pipeline::{Ending, PipelineError, Progress},
     process::{Child, Killer},
@@ -77,8 +77,11 @@ pub(super) struct End {
     pub(super) engine: EngineKind,
     pub(super) engine_version: Option<String>,
     pub(super) source: &'static str,
-    pub(super) database_transport: TransportSecurity,
+    /// To the server; nothing when it was not asked.
+    pub(super) database: Option<Connection>,
     pub(super) stream_transport: TransportSecurity,
+    /// To an agent that streams.
+    pub(super) stream_connection: Option<Connection>,
     /// The server's own facts, and how to ask it for more.
     pub(super) server: Option<(ServerFacts, ConnectOptions)>,
     pub(super) ending: Ending,
@@ -90,11 +93,19 @@ impl End {
             engine,
             engine_version: None,
             source,
-            database_transport: TransportSecurity::Unknown,
+            database: None,
             stream_transport: TransportSecurity::Unknown,
+            stream_connection: None,
             server: None,
             ending: Ending::Framing,
         }
+    }
+}
+
+impl End {
+    /// How the connection to the database was protected.
+    pub(super) fn database_transport(&self) -> TransportSecurity {
+        self.database.as_ref().map_or(TransportSecurity::Unknown, |to| to.security)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The database server and the engine beside it.
 
-use super::{Check, Request, judge};
+use super::{Check, Request, access, judge};
 use crate::{
     jobs::backup::{check_clone, engine_for, find_engine},
     model::{EngineKind, ServerFacts, Timestamp},
@@ -28,7 +28,7 @@ pub(super) async fn look(request: &Request, checks: &mut Vec<Check>) -> Option<u
     };
     let (at, version) = (server.endpoint().to_string(), server.version().to_string());
     checks.push(Check::ok("server", format!("{at} answers; version {version}")));
-    checks.push(judge::transport(server.transport()));
+    checks.push(access::database(server.connection()));
     checks.push(clock(&mut server).await.unwrap_or_else(|e| unread("clock", &e)));
     let kind = engine_for(request.engine, server.version());
     match server.settings().await {

@@ -1,13 +1,15 @@
 //! What the findings mean. Pure: everything was read before.
 
+use std::time::Duration;
+
 use super::{Check, Status};
 use crate::{
     crypto::{Dek, kms::KmsError},
     jobs::restore::needed_bytes,
-    model::{ByteSize, TransportSecurity},
+    model::{ByteSize, Timestamp},
     mysql::checks::{Finding, Level},
-    pipeline::budget::Budget,
-    store::{Honesty, StoreError, StoreErrorKind},
+    pipeline::{Class, LockPolicy, budget::Budget},
+    store::{BucketLock, Honesty, StoreError, StoreErrorKind},
 };
 
 /// Clocks that are further apart make the times of backups and of transactions disagree.
@@ -23,25 +25,6 @@ pub(super) fn finding(prefix: &str, found: &Finding) -> Check {
         Level::Fail => Status::Fail,
     };
     Check::new(format!("{prefix} {}", found.name), status, &found.value, &found.remedy)
-}
-
-/// How the connection to the database is protected.
-pub(super) fn transport(transport: TransportSecurity) -> Check {
-    let warn = |detail, remedy| Check::new("tls", Status::Warn, detail, remedy);
-    match transport {
-        TransportSecurity::Local => Check::ok("tls", "a local socket; nothing leaves the machine"),
-        TransportSecurity::TlsVerified => {
-            Check::ok("tls", "TLS, and the server's certificate is verified")
-        }
-        TransportSecurity::TlsUnverified => warn(
-            "TLS, and the server's certificate is not verified",
-            "give --mysql-tls verify-identity and --mysql-tls-ca: anybody could answer",
-        ),
-        TransportSecurity::Plain | TransportSecurity::Unknown => warn(
-            "TCP without TLS",
-            "give --mysql-tls verify-identity and --mysql-tls-ca, or use --mysql-socket",
-        ),
-    }
 }
 
 /// How far the server's clock is ahead of ours, in seconds, and how long the question took.
@@ -116,7 +99,7 @@ pub(super) fn probe(url: &str, probed: &Result<Honesty, StoreError>) -> Vec<Chec
     vec![store, honesty, put, get, delete]
 }
 
-fn unknown(check: &str) -> Check {
+pub(super) fn unknown(check: &str) -> Check {
     Check::new(check, Status::NotChecked, "not checked: an earlier check failed", "")
 }
 
@@ -128,6 +111,86 @@ pub(super) fn list(listed: Result<(), StoreError>) -> Check {
             Check::fail("store list", error.to_string(), "grant this identity to list objects")
         }
     }
+}
+
+/// What locks what is written, when we are not told to.
+pub(super) fn unlocked(bucket: Option<BucketLock>, flag: &'static str) -> Check {
+    match bucket {
+        None => Check::not_checked("lock", flag),
+        Some(BucketLock { default: None }) => Check::new(
+            "lock",
+            Status::Warn,
+            "the bucket has Object Lock, and nothing that is written would be locked",
+            "give --lock and --lock-for, or set a default retention on the bucket",
+        ),
+        Some(BucketLock { default: Some(default) }) => Check::new(
+            "lock",
+            Status::Warn,
+            format!(
+                "the bucket's own retention locks everything by {} for {}: what opens a backup ends first",
+                default.mode,
+                days(default.duration())
+            ),
+            "give --lock and --lock-for, so that keys and the cluster's record are locked for longer",
+        ),
+    }
+}
+
+/// Whether what is locked for so long lets the past be restored. A point in time needs a base that
+/// is older, so a lock that is no longer than bases are apart protects no point at all.
+pub(super) fn lock(
+    policy: &LockPolicy,
+    bucket: Option<BucketLock>,
+    bases: &[Timestamp],
+    now: Timestamp,
+) -> Check {
+    let own = bucket.and_then(|bucket| bucket.default).map_or_else(String::new, |default| {
+        format!("; the bucket's own is {} for {}", default.mode, days(default.duration()))
+    });
+    let held = if policy.legal_hold { " and a legal hold" } else { "" };
+    let detail = format!(
+        "what is restored is locked by {} for {}{held}, evidence for {}{own}",
+        policy.mode,
+        days(policy.data),
+        days(policy.duration(Class::Evidence))
+    );
+    let recent = policy.data.as_secs_f64();
+    let mut newer = now;
+    let mut longest = Duration::ZERO;
+    for base in bases.iter().take_while(|base| now.seconds_since(**base) < 2.0 * recent) {
+        let apart = newer.seconds_since(*base).max(0.0);
+        longest = longest.max(Duration::try_from_secs_f64(apart).unwrap_or_default());
+        newer = *base;
+    }
+    if bases.len() < 2 {
+        let remedy = "the rule: --lock-for is the window plus the time between two base backups";
+        return Check::new("lock", Status::Ok, detail, remedy);
+    }
+    match policy.data.checked_sub(longest).filter(|left| !left.is_zero()) {
+        Some(left) => Check::ok(
+            "lock",
+            format!(
+                "{detail}; base backups were at most {} apart, so any point of the last {} is locked with all that it needs",
+                days(longest),
+                days(left)
+            ),
+        ),
+        None => Check::new(
+            "lock",
+            Status::Warn,
+            format!(
+                "{detail}; base backups were up to {} apart, so there are times when no point is locked with all that it needs",
+                days(longest)
+            ),
+            "give a longer --lock-for: the window that shall be restorable, and the time between two base backups",
+        ),
+    }
+}
+
+/// A duration for people.
+fn days(length: Duration) -> String {
+    let hours = length.as_secs_f64() / 3600.0;
+    if hours < 48.0 { format!("{hours:.1} hours") } else { format!("{:.1} days", hours / 24.0) }
 }
 
 /// A DEK that was wrapped, and what came out of the wrap.
@@ -218,7 +281,10 @@ pub(super) fn memory(budget: &Budget, limit: Option<u64>) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Key;
+    use crate::{
+        model::LockMode,
+        store::{DefaultRetention, Key},
+    };
 
     fn status(checks: &[Check], name: &str) -> Status {
         checks.iter().find(|c| c.check == name).map_or(Status::NotChecked, |c| c.status)
@@ -294,9 +360,29 @@ mod tests {
     }
 
     #[test]
-    fn only_a_verified_certificate_or_a_socket_is_quiet() {
-        assert_eq!(transport(TransportSecurity::TlsVerified).status, Status::Ok);
-        assert_eq!(transport(TransportSecurity::TlsUnverified).status, Status::Warn);
-        assert_eq!(transport(TransportSecurity::Plain).status, Status::Warn);
+    fn a_lock_has_to_be_longer_than_bases_are_apart() {
+        let now: Timestamp = "2026-11-20T00:00:00Z".parse().unwrap();
+        let ago = |days: i64| {
+            Timestamp::from_microseconds(now.as_microseconds() - days * 86_400_000_000).unwrap()
+        };
+        let policy = LockPolicy {
+            mode: LockMode::Compliance,
+            data: Duration::from_hours(10 * 24),
+            evidence: None,
+            legal_hold: false,
+        };
+        let judged = |bases: &[Timestamp]| lock(&policy, None, bases, now);
+        let weekly = judged(&[ago(1), ago(8), ago(15)]);
+        assert_eq!(weekly.status, Status::Ok);
+        assert!(weekly.detail.contains("any point of the last 3.0 days"), "{}", weekly.detail);
+        assert_eq!(judged(&[ago(1), ago(12)]).status, Status::Warn);
+        assert_eq!(judged(&[ago(11), ago(12)]).status, Status::Warn, "none since");
+        assert_eq!(judged(&[ago(1), ago(2), ago(400), ago(800)]).status, Status::Ok, "long ago");
+        assert!(judged(&[]).remedy.contains("the rule"));
+        let default = DefaultRetention { mode: LockMode::Governance, days: 30 };
+        let own = unlocked(Some(BucketLock { default: Some(default) }), "--lock");
+        assert!(own.status == Status::Warn && own.detail.contains("governance for 30.0 days"));
+        assert_eq!(unlocked(Some(BucketLock { default: None }), "--lock").status, Status::Warn);
+        assert_eq!(unlocked(None, "--lock").status, Status::NotChecked);
     }
 }

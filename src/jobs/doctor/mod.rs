@@ -3,9 +3,12 @@
 //!
 //! What is read and what is made of it are apart: `judge` is pure.
 
+mod access;
 mod database;
 mod judge;
+mod keys;
 mod repository;
+mod rights;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -18,8 +21,10 @@ use crate::{
     },
     model::{ClusterName, EngineKind},
     mysql::ConnectOptions,
+    pipeline::LockPolicy,
     store::Store,
 };
+pub use rights::Side;
 
 /// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -94,6 +99,8 @@ pub enum Part<T> {
     Missing(&'static str),
     /// Given, and of no use.
     Bad(String),
+    /// Given, and this identity may not use it.
+    Denied(String),
     /// Given.
     Given(T),
 }
@@ -104,7 +111,9 @@ impl<T> Part<T> {
         match self {
             Self::Given(part) => Ok(part),
             Self::Missing(flag) => Err(Check::not_checked(check, flag)),
-            Self::Bad(why) => Err(Check::fail(check, why, "put the option or the file right")),
+            Self::Bad(why) | Self::Denied(why) => {
+                Err(Check::fail(check, why, "put the option or the file right"))
+            }
         }
     }
 }
@@ -118,6 +127,8 @@ pub struct Request {
     pub engine: Option<EngineKind>,
     /// The object store.
     pub store: Part<Arc<dyn Store>>,
+    /// How what is written is to be locked.
+    pub lock: Part<LockPolicy>,
     /// The cluster's name.
     pub cluster: Part<ClusterName>,
     /// The KEK.
@@ -128,6 +139,8 @@ pub struct Request {
     pub signer: Part<Box<dyn Signer>>,
     /// Whom to believe.
     pub trust: Part<Trust>,
+    /// What this identity is meant to be; nothing when it is to be told what it is.
+    pub side: Option<Side>,
     /// The folder that a clone would be made in; the system's temporary one by default.
     pub scratch: Option<PathBuf>,
     /// The folder that a restore would fill.

@@ -12,12 +12,19 @@ use futures::{StreamExt, stream};
 
 use crate::{
     crypto::kms::Kms,
-    format::LogRange,
-    jobs::{JobError, window},
+    format::{
+        LogRange,
+        audit::{Details, FindDetails},
+    },
+    jobs::{
+        JobError, Recorded, Witness, window,
+        witness::{Ended, Intent},
+    },
     model::{BackupId, ChangeKind, HistoryId, ServerName, TablePattern, Timestamp},
     mysql::replication::{Change, Transaction, Wanted},
     pipeline::{
         PipelineError, Progress, Repository,
+        audit::Settings,
         log::{ArchivedFile, RangeOpener, read_archive},
     },
 };
@@ -49,6 +56,8 @@ pub struct Request<'a> {
     /// The flags that a restore takes beside, for the commands that are told; each with a space
     /// before it.
     pub flags: String,
+    /// Records it.
+    pub witness: &'a Witness,
     /// Where to count, and where to be told to stop.
     pub progress: Arc<Progress>,
 }
@@ -86,6 +95,9 @@ pub struct Found {
     pub searched: Effort,
     /// What could not be read: transactions in there, or across it, are not told of.
     pub unreadable: Vec<Unreadable>,
+    /// Whether this was recorded.
+    #[serde(flatten)]
+    pub recorded: Recorded,
 }
 
 /// How much was read.
@@ -195,12 +207,35 @@ impl Unreadable {
     }
 }
 
-/// Finds transactions. It asks no server.
+/// Finds transactions, and says in the audit chain that somebody looked. It asks no server.
 ///
 /// # Errors
 /// When the store or the KMS fails, or the records of the log are damaged. A range that is not as it
 /// was written is told of in the result.
 pub async fn run(request: Request<'_>) -> Result<Found, JobError> {
+    let details = || FindDetails {
+        // Its name would stand where it can be read without a key.
+        table: request.table.is_some(),
+        kind: request.kind.map(|kind| kind.to_string()),
+        since: request.since,
+        until: request.until,
+        matches: None,
+    };
+    let intent = Intent {
+        job: "find",
+        subject: "log".into(),
+        details: Details::Find(details()),
+        kms: Some(request.kms),
+        settings: Settings::default(),
+        is_announced: true,
+    };
+    let begun = request.witness.begin(&request.repository, intent).await?;
+    let outcome = find(&request).await;
+    let recorded = begun.end(&outcome, |found| found.ended(details())).await;
+    outcome.map(|found| Found { recorded, ..found })
+}
+
+async fn find(request: &Request<'_>) -> Result<Found, JobError> {
     let between = Between { since: request.since, until: request.until };
     if let (Some(since), Some(until)) = (between.since, between.until)
         && since > until
@@ -243,8 +278,9 @@ pub async fn run(request: Request<'_>) -> Result<Found, JobError> {
             ..Effort::default()
         },
         unreadable: Vec::new(),
+        recorded: Recorded::default(),
     };
-    found.look(&request, &search, &files, &mut reach).await?;
+    found.look(request, &search, &files, &mut reach).await?;
     if !found.unreadable.is_empty() {
         found.status = "incomplete";
     }
@@ -252,6 +288,16 @@ pub async fn run(request: Request<'_>) -> Result<Found, JobError> {
 }
 
 impl Found {
+    /// What there is to say of the search.
+    fn ended(&self, details: FindDetails) -> Ended {
+        let details = FindDetails { matches: Some(self.matches.len() as u64), ..details };
+        let failed = self.unreadable.first().map(|first| {
+            let what = format!("{} ranges could not be read: {}", self.unreadable.len(), first.why);
+            JobError::integrity(what, "run `backstay verify`")
+        });
+        Ended { record: None, details: Details::Find(details), failed }
+    }
+
     /// Searches run after run, until there are as many matches as were asked for.
     async fn look(
         &mut self,

@@ -4,4 +4,4 @@ mod new;
 pub mod rewrap;
 pub mod status;
 
-pub use new::{Kind, NewKeys, NewTrust, beside, new, trust};
+pub use new::{Kind, NewKeys, NewTrust, beside, new, pin, trust};

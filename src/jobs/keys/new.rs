@@ -9,7 +9,8 @@ use crate::{
         signer::{Signer, SignerError, Trust, file::FileSigner},
     },
     jobs::JobError,
-    pipeline::PipelineError,
+    model::ClusterUuid,
+    pipeline::{PipelineError, Repository},
 };
 
 /// The files that were made.
@@ -99,19 +100,48 @@ pub struct NewTrust {
     pub version: u32,
     /// The file.
     pub trust: PathBuf,
-    /// The signer that it believes.
+    /// The signers that it believes.
     pub signer: String,
+    /// The cluster that it pins, when it was asked to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_uuid: Option<ClusterUuid>,
 }
 
-/// Makes a trust file that believes a signer, and it alone; an existing one is never touched.
+/// Makes a trust file that believes a signer, and it alone, for runs of some roles or of all; an
+/// existing one is never touched.
 ///
 /// # Errors
 /// When the file exists, or the folder does not.
-pub fn trust(path: &Path, signer: &dyn Signer) -> Result<NewTrust, JobError> {
-    Trust::of(signer.id(), signer.public_key()).write_new(path).map_err(|e| {
+pub fn trust(path: &Path, signer: &dyn Signer, roles: &[String]) -> Result<NewTrust, JobError> {
+    let trust = Trust::of(signer.id(), signer.public_key());
+    let trust = if roles.is_empty() { trust } else { trust.limited_to(roles) };
+    trust.write_new(path).map_err(|e| {
         JobError::usage(e.to_string(), "choose a path where nothing is, in a folder that exists")
     })?;
-    Ok(NewTrust { version: 1, trust: path.to_owned(), signer: signer.id().to_owned() })
+    let signer = signer.id().to_owned();
+    Ok(NewTrust { version: 1, trust: path.to_owned(), signer, cluster_uuid: None })
+}
+
+/// Pins the cluster of a repository in a trust file, by which it was believed: from then on whoever
+/// reads by that file refuses any other cluster under this name.
+///
+/// # Errors
+/// When there is no such cluster, it is not the one that is pinned already, or the file cannot be
+/// written.
+pub async fn pin(path: &Path, trust: Trust, repository: &Repository) -> Result<NewTrust, JobError> {
+    let cluster = repository.cluster();
+    let uuid = repository.uuid().await?.ok_or_else(|| {
+        JobError::target(
+            format!("{} has no cluster yet, so there is nothing to pin", repository.url()),
+            "take the first backup, and pin then",
+        )
+    })?;
+    let signer = trust.signers().collect::<Vec<_>>().join(", ");
+    trust
+        .pinning(cluster, uuid)
+        .write_over(path)
+        .map_err(|e| JobError::usage(e.to_string(), "the folder must be writable"))?;
+    Ok(NewTrust { version: 1, trust: path.to_owned(), signer, cluster_uuid: Some(uuid) })
 }
 
 #[cfg(test)]

@@ -4,13 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::plan::{Candidate, SettledCheckpoint};
 use crate::{
-    format::{CHECKPOINT_EVERY, LogEntry, Manifest, MarkSubject, MarkedBackup},
+    format::{
+        AuditRecord, CHECKPOINT_EVERY, LogEntry, Manifest, MarkSubject, MarkedBackup,
+        audit::action,
+    },
     jobs::{Committed, JobError},
-    model::{Age, BackupId, ClusterUuid, ProofKind, RunId, Sha256Digest, Timestamp},
+    model::{Age, BackupId, ClusterUuid, RunId, Sha256Digest, Timestamp},
     pipeline::{
-        Found, Marks, PRUNED, PipelineError, Repository, Standing,
-        log::{Archive, Base, checkpoint, read_archive, record},
-        marked_backup, verify_chain,
+        Found, Marks, PipelineError, Repository, Standing, Vouched,
+        audit::scan,
+        log::{Archive, checkpoint, read_archive, record},
+        marked_backup,
     },
 };
 
@@ -53,11 +57,6 @@ pub(super) struct Unfinished {
     pub(super) is_audited: bool,
 }
 
-/// What a manifest says that its backup was built on.
-pub(super) fn needs(_: &Manifest) -> Option<BackupId> {
-    None
-}
-
 /// Reads everything that the plan is made of.
 pub(super) async fn all(
     repository: &Repository,
@@ -72,15 +71,19 @@ pub(super) async fn all(
     };
     let archive = read_archive(repository).await?;
     let settled = settled(repository, &archive, now.minus(grace.duration())).await?;
-    let (records, _, findings) = verify_chain(repository, None).await?;
-    if let Some(finding) = findings.into_iter().next() {
+    let mut newest = Newest::default();
+    let mut acts = Acts::default();
+    let chain = scan(repository, 0, None, |found, run| {
+        acts.take(&found.record, run);
+        Ok::<_, PipelineError>(())
+    });
+    if let Some(finding) = chain.await?.findings.into_iter().next() {
         // What is missing from the chain might be what says that a backup is damaged.
         return Err(PipelineError::integrity(finding.object, finding.why).into());
     }
-    let committed = Committed::of(&records);
+    let Acts { committed, swept, runs, last } = acts;
+    newest.see(last, "the audit chain");
     let marks = repository.backup_marks().await?;
-    let mut newest = Newest::default();
-    newest.see(records.iter().map(|r| r.at).max(), "the audit chain");
     newest.see(marks.values().filter_map(Marks::newest).max(), "a mark");
     if archive.state.head.number > 0 {
         let head = record(repository, archive.state.head.number).await?.record;
@@ -91,12 +94,10 @@ pub(super) async fn all(
         candidates: Vec::new(),
         manifests: HashMap::new(),
         left_alone: Vec::new(),
-        unfinished: unfinished(&marks, |sha256| {
-            records.iter().any(|r| r.action == PRUNED && r.record_sha256 == sha256)
-        }),
+        unfinished: unfinished(&marks, |sha256| swept.contains(&sha256)),
         archive,
         settled,
-        audited: records.iter().map(|record| record.run_id).collect(),
+        audited: runs,
         founder: repository.founder().await?,
         newest: None,
     };
@@ -118,18 +119,31 @@ pub(super) async fn all(
     Ok(gathered)
 }
 
-fn candidate(found: &Found<Manifest>, marks: Option<&Marks>) -> Candidate {
-    let manifest = &found.record;
-    let subject = marked_backup(found);
-    Candidate {
-        id: manifest.backup_id.clone(),
-        finished_at: manifest.finished_at,
-        bytes_stored: manifest.bytes_stored,
-        base: Base::from(manifest),
-        needs: needs(manifest),
-        is_proven: manifest.proof != ProofKind::Framing,
-        standing: marks.map_or(Standing::Free, |marks| marks.standing(&subject)),
+/// What the audit chain says, as far as it matters here.
+#[derive(Default)]
+struct Acts {
+    committed: Committed,
+    /// Marks by which backups were removed.
+    swept: HashSet<Sha256Digest>,
+    /// Who has signed anything.
+    runs: HashSet<RunId>,
+    last: Option<Timestamp>,
+}
+
+impl Acts {
+    fn take(&mut self, record: &AuditRecord, run: &Vouched) {
+        self.committed.take(record, run);
+        if record.action == action::PRUNE_SWEPT {
+            self.swept.extend(record.record_sha256);
+        }
+        self.runs.insert(record.run_id);
+        self.last = self.last.max(Some(record.at));
     }
+}
+
+fn candidate(found: &Found<Manifest>, marks: Option<&Marks>) -> Candidate {
+    let subject = marked_backup(found);
+    Candidate::of(found, marks.map_or(Standing::Free, |marks| marks.standing(&subject)))
 }
 
 fn unfinished(

@@ -11,10 +11,10 @@ use crate::{
     jobs::JobError,
     model::{AttemptId, BackupId, BinlogName, DekId, RunId, ServerName, Timestamp},
     pipeline::{
-        PipelineError, Repository, key,
+        PipelineError, Repository, StoredName, key,
         log::{Archive, record},
     },
-    store::{Key, ObjectInfo, StoreErrorKind},
+    store::{Key, StoreErrorKind},
 };
 
 /// Requests in flight.
@@ -100,8 +100,8 @@ async fn attempts(
     known.extend(gathered.unfinished.iter().map(|u| (&u.backup.backup_id, u.backup.attempt)));
     let damaged: HashSet<&BackupId> = gathered.left_alone.iter().map(|l| &l.backup_id).collect();
     let mut found: BTreeMap<(BackupId, AttemptId), Attempt> = BTreeMap::new();
-    let mut listed = repository.store().list(&folder, None);
-    while let Some(ObjectInfo { key, size, modified }) = listed.try_next().await? {
+    let mut listed = repository.stored(&folder, None);
+    while let Some(StoredName { key, size, modified }) = listed.try_next().await? {
         let Some((backup, attempt)) = placed(&folder, key.as_str()) else { continue };
         if known.contains(&(&backup, attempt)) || damaged.contains(&backup) {
             continue;
@@ -210,9 +210,9 @@ async fn segments(
     let named = naming(&gathered.archive, begins);
     let owner = gathered.archive.state.owner.as_ref().map(|owner| owner.run);
     let mut left = Vec::new();
-    let mut listed = repository.store().list(&folder, None);
+    let mut listed = repository.stored(&folder, None);
     // Objects of one name stand together.
-    let mut group: (Option<SegmentName>, Vec<(ObjectInfo, String)>) = (None, Vec::new());
+    let mut group: (Option<SegmentName>, Vec<(StoredName, String)>) = (None, Vec::new());
     loop {
         let next = listed.try_next().await?;
         let name = next.as_ref().map(|info| segment_name(&folder, info.key.as_str()));
@@ -267,8 +267,8 @@ fn naming(archive: &Archive, begins: u64) -> HashMap<SegmentName, Naming> {
 async fn unnamed(
     repository: &Repository,
     naming: Option<&Naming>,
-    objects: Vec<(ObjectInfo, String)>,
-) -> Result<Vec<ObjectInfo>, PipelineError> {
+    objects: Vec<(StoredName, String)>,
+) -> Result<Vec<StoredName>, PipelineError> {
     let Some(naming) = naming else {
         return Ok(objects.into_iter().map(|(info, _)| info).collect());
     };
@@ -299,7 +299,7 @@ async fn probes(
     before: Timestamp,
 ) -> Result<Vec<(Key, u64)>, PipelineError> {
     let folder = layout::probes(repository.cluster());
-    let listed = repository.store().list(&folder, None).map_err(PipelineError::from);
+    let listed = repository.stored(&folder, None);
     let old = listed.try_filter_map(|info| async move {
         let is_old = info.modified.is_some_and(|at| at <= before);
         Ok(is_old.then_some((info.key, info.size)))

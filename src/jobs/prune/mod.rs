@@ -15,7 +15,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::JobError;
+use super::{ExitOf, JobError};
 use crate::{
     crypto::signer::Signer,
     format::{Manifest, RunIdentity, layout},
@@ -48,6 +48,8 @@ pub struct Request {
     pub policy: Policy,
     /// How long a tombstone stands before its backup is removed.
     pub grace: Age,
+    /// What failures are told as, in the audit chain.
+    pub exit_of: ExitOf,
     /// The time; without it that of this machine, once it has proven right.
     pub now: Option<Timestamp>,
     /// Where to be told to stop.

@@ -72,7 +72,7 @@ impl Chosen {
             run: manifest.run_id,
             dek_id: manifest.dek_id,
             dek: self.dek.clone(),
-            objects: volumes(repository, manifest)?,
+            objects: repository.locate(volumes(repository, manifest)?).await?,
             budget: Budget::here(),
             progress: Arc::clone(progress),
         };

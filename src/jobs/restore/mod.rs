@@ -21,12 +21,19 @@ use plan::{Plan, Wanted};
 pub use proof::{Proof, State};
 pub use replay::Replayed;
 
-use super::{JobError, temp_server::Program, window};
+use super::{
+    JobError, Recorded, Witness,
+    temp_server::Program,
+    window,
+    witness::{Ended, Intent},
+};
 use crate::{
     crypto::kms::Kms,
-    model::{BackupId, Gtid, GtidState, ServerFacts, ServerName},
+    format::audit::{Details, RestoreDetails},
+    model::{BackupId, Gtid, GtidState, ServerFacts, ServerName, Sha256Digest},
     pipeline::{
-        Progress, Repository, Standing,
+        Intruder, Progress, Repository, Standing,
+        audit::{Settings, told},
         log::{Archive, Line, Lines, read_archive},
     },
 };
@@ -54,6 +61,8 @@ pub struct Request {
     pub server: Option<PathBuf>,
     /// Who owns the files afterwards, `user[:group]`.
     pub owner: Option<String>,
+    /// Records it.
+    pub witness: Witness,
     /// Where to count, and where to be told to stop.
     pub progress: Arc<Progress>,
 }
@@ -84,6 +93,12 @@ pub struct RestoreResult {
     pub to_rebuild: BTreeSet<ServerName>,
     /// How long each step took.
     pub phases: Phases,
+    /// What somebody has written over, or deleted: the originals were restored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub intruders: Vec<Intruder>,
+    /// Whether this was recorded.
+    #[serde(flatten)]
+    pub recorded: Recorded,
 }
 
 /// Seconds of the steps of a restore.
@@ -104,7 +119,7 @@ fn seconds_since(begun: Instant) -> f64 {
     (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-/// Restores a base backup.
+/// Restores a base backup, and says so in the audit chain.
 ///
 /// # Errors
 /// See [`JobError`]. A data directory that was not empty is left as it was.
@@ -112,20 +127,66 @@ pub async fn run(mut request: Request) -> Result<RestoreResult, JobError> {
     // A server takes a relative path to be below its own installation.
     request.datadir = std::path::absolute(&request.datadir)
         .map_err(JobError::io("make absolute", &request.datadir))?;
-    let archive = archive(&request).await?;
+    let begun = request.witness.begin(&request.repository, intent(&request, "restore")).await?;
+    let outcome = restore(&request).await;
+    let recorded = begun.end(&outcome, |(result, sha256)| ended(result, *sha256)).await;
+    outcome.map(|(result, _)| RestoreResult { recorded, ..result })
+}
+
+fn intent<'a>(request: &'a Request, job: &'static str) -> Intent<'a> {
+    let details = RestoreDetails {
+        backup_id: request.backup.clone(),
+        datadir: Some(request.datadir.display().to_string()),
+        ..RestoreDetails::default()
+    };
+    Intent {
+        job,
+        subject: request.target.to_string(),
+        details: Details::Restore(details),
+        kms: Some(&*request.kms),
+        settings: Settings::default(),
+        is_announced: true,
+    }
+}
+
+/// What there is to say of a restore: above all what proves it.
+fn ended(result: &RestoreResult, manifest: Sha256Digest) -> Ended {
+    let state = |state: &State| {
+        let place = state.position.binlog_file.as_ref().zip(state.position.binlog_position);
+        let place = place.map(|(file, at)| format!("{file}:{at}"));
+        let set = state.gtid_set.clone().filter(|set| !set.is_empty());
+        let text: Vec<_> = place.into_iter().chain(set).collect();
+        told(&text.join(" "))
+    };
+    let proof = result.proof.as_ref();
+    let details = RestoreDetails {
+        backup_id: Some(result.backup_id.clone()),
+        datadir: Some(result.datadir.display().to_string()),
+        status: Some(result.status.to_owned()),
+        expected: proof.map(|proof| state(&proof.expected)),
+        actual: proof.map(|proof| state(&proof.actual)),
+        equal: proof.and_then(|proof| proof.equal),
+        transactions: result.replay.as_ref().map(|replay| replay.transactions),
+    };
+    Ended { record: Some(manifest), details: Details::Restore(details), failed: None }
+}
+
+/// The work, and the digest of the manifest that it rests on.
+async fn restore(request: &Request) -> Result<(RestoreResult, Sha256Digest), JobError> {
+    let archive = archive(request).await?;
     let lines = window::lines(&request.repository, &archive)?;
-    let (plan, based) = base(&request, &lines).await?;
+    let (plan, based) = base(request, &lines).await?;
     let Based { manifest, program, place, owner, mut proof, mut phases } = based;
     let facts = base::facts(&manifest)?;
     let mut replayed = None;
     let mut gtid_set = facts.gtid_set.clone();
     if let (Some(program), false) = (&program, plan.coverage.pieces.is_empty()) {
-        let (done, result) = replay(&request, program, &place, &plan, facts, &owner).await?;
+        let (done, result) = replay(request, program, &place, &plan, facts, &owner).await?;
         // When nothing came before the end, the base is the point, and is proven.
         if done.batches > 0 {
             let begun = Instant::now();
             let expected = result.position();
-            proof = Some(proof::of_replay(program, &request, facts, &expected, &owner).await?);
+            proof = Some(proof::of_replay(program, request, facts, &expected, &owner).await?);
             phases.start_seconds += seconds_since(begun);
             gtid_set = Some(expected);
         }
@@ -135,19 +196,22 @@ pub async fn run(mut request: Request) -> Result<RestoreResult, JobError> {
     owner.give(&request.datadir)?;
     place.finish()?;
     let proven = proof.as_ref().is_some_and(|proof| proof.equal == Some(true));
-    Ok(RestoreResult {
+    let result = RestoreResult {
         version: 1,
         status: if proven { "proven" } else { "unproven" },
         backup_id: manifest.backup_id.clone(),
         target: plan.target.to_string(),
         plan: plan.told(),
         gtid_set: gtid_set.as_ref().map(ToString::to_string),
-        datadir: request.datadir,
+        datadir: request.datadir.clone(),
         replay: replayed,
         proof,
         to_rebuild: lines.servers().into_iter().cloned().chain(facts.name()).collect(),
         phases,
-    })
+        intruders: request.repository.intruders(),
+        recorded: Recorded::default(),
+    };
+    Ok((result, plan.manifest_sha256))
 }
 
 /// Restores a base from which the target can be reached. Where one is damaged an older one leads
@@ -207,9 +271,26 @@ async fn look_again(request: &Request, based: &Based) {
 /// # Errors
 /// When the target cannot be reached, or what is stored cannot be read.
 pub async fn planned(request: &Request) -> Result<Planned, JobError> {
+    let begun = request.witness.begin(&request.repository, intent(request, "plan")).await?;
+    let outcome = plan_only(request).await;
+    let recorded = begun
+        .end(&outcome, |(planned, sha256)| {
+            let details = RestoreDetails {
+                backup_id: Some(planned.backup_id.clone()),
+                status: Some(planned.status.to_owned()),
+                ..RestoreDetails::default()
+            };
+            Ended { record: Some(*sha256), details: Details::Restore(details), failed: None }
+        })
+        .await;
+    outcome.map(|(planned, _)| Planned { recorded, ..planned })
+}
+
+async fn plan_only(request: &Request) -> Result<(Planned, Sha256Digest), JobError> {
     let archive = archive(request).await?;
     let lines = window::lines(&request.repository, &archive)?;
-    Ok(make_plan(request, &lines, &BTreeSet::new()).await?.told())
+    let plan = make_plan(request, &lines, &BTreeSet::new()).await?;
+    Ok((plan.told(), plan.manifest_sha256))
 }
 
 async fn archive(request: &Request) -> Result<Archive, JobError> {

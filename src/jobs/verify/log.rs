@@ -9,7 +9,7 @@ use crate::{
     format::{LogEntry, SegmentData},
     jobs::JobError,
     pipeline::{
-        Accept, ChainHead, Finding, PipelineError, Repository,
+        Accept, ChainHead, Finding, PipelineError, Progress, Repository,
         log::{Applied, RangeOpener, Scanned, scan},
     },
 };
@@ -82,17 +82,15 @@ pub(super) async fn check(
         return Ok((None, kept));
     }
     let opener = match (request.quick, request.kms) {
-        (false, Some(kms)) => {
-            Some(RangeOpener::new(repository, kms, Arc::clone(&request.progress)))
-        }
-        (true, _) => None,
+        (false, Some(kms)) => RangeOpener::new(repository, kms, Arc::clone(&request.progress)),
+        (true, _) => RangeOpener::without_key(repository, Arc::clone(&request.progress)),
         (false, None) => return Err(super::no_key()),
     };
-    let opener = opener.as_ref();
+    let opener = &opener;
     let objects = tails.iter().chain(&segments).map(|&number| async move {
-        let looked = match opener {
-            Some(opener) => opener.open(number, Nobody).await.map(drop),
-            None => RangeOpener::hash(repository, number, &request.progress).await,
+        let looked = match request.quick {
+            false => opener.open(number, Nobody).await.map(drop),
+            true => opener.hash(number).await,
         };
         match looked {
             Ok(()) => Ok(None),
@@ -117,4 +115,26 @@ pub(super) async fn check(
         findings,
     };
     Ok((Some(log), kept))
+}
+
+/// Which of the first records of the log, and of their segments, are not locked as their runs have promised; and how
+/// many records were to be.
+pub(super) async fn locks(
+    repository: &Repository,
+    records: u64,
+    progress: &Arc<Progress>,
+) -> Result<(u64, Vec<Problem>), JobError> {
+    let opener = RangeOpener::without_key(repository, Arc::clone(progress));
+    let opener = &opener;
+    let looks = (1..=records).map(|number| async move {
+        match opener.locks(number).await {
+            // What is damaged is told by whoever opens it.
+            Err(PipelineError::Integrity { .. }) => Ok(None),
+            looked => looked,
+        }
+    });
+    let found: Vec<_> = stream::iter(looks).buffered(PARALLEL).try_collect().await?;
+    let promised = found.iter().filter(|found| found.is_some()).count() as u64;
+    let short = found.into_iter().flatten().flatten().map(Into::into);
+    Ok((promised, short.collect()))
 }

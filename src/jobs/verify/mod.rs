@@ -1,27 +1,34 @@
 //! `verify`: is everything stored as it was written?
 
 mod keys;
+mod locks;
 mod log;
 mod marks;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use futures::{StreamExt, TryStreamExt, stream};
-
-use super::{Committed, JobError};
+use super::{
+    Committed, JobError, Recorded, Witness,
+    witness::{Ended, Intent},
+};
 use crate::{
     crypto::kms::Kms,
-    format::{AuditRecord, Manifest, layout},
+    format::{
+        AuditRecord, Manifest,
+        audit::{Details, VerifyDetails},
+        layout,
+    },
     model::BackupId,
     mysql::xbstream::{Dialect, Validator},
     pipeline::{
-        Accept, ChainHead, Finding, Found, Hasher, Objects, OnBad, PipelineError, Progress,
-        Repository, StoredObject,
-        budget::{Budget, FETCHES, GROUP_BYTES},
-        key, open_objects, verify_chain,
+        Accept, ChainHead, Finding, Found, Intruder, Objects, OnBad, PipelineError, Progress,
+        Repository, StoredObject, Vouched,
+        audit::{Chain, Settings, scan},
+        budget::{Budget, FETCHES},
+        key, open_objects,
     },
-    store::StoreErrorKind,
 };
+pub use locks::VerifiedLock;
 pub use log::VerifiedLog;
 
 /// What to verify, and how.
@@ -35,6 +42,8 @@ pub struct Request<'a> {
     pub kms: Option<&'a dyn Kms>,
     /// What the audit chain must contain.
     pub at_least: Option<ChainHead>,
+    /// Records it.
+    pub witness: &'a Witness,
     /// Where to count.
     pub progress: Arc<Progress>,
 }
@@ -44,7 +53,7 @@ pub struct Request<'a> {
 pub struct Verified {
     /// Version of this object.
     pub version: u32,
-    /// `ok` or `damaged`.
+    /// `ok`; `warn` when all is as it was written, and somebody should look; `damaged`.
     pub status: &'static str,
     /// `full` or `quick`.
     pub mode: &'static str,
@@ -53,12 +62,22 @@ pub struct Verified {
     /// The binlog log, when there is one and not one backup alone was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<VerifiedLog>,
+    /// The locks, when there are any, or were to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<VerifiedLock>,
     /// What is wrong beyond single backups.
     pub findings: Vec<Problem>,
-    /// The head of the audit chain: keep it, and give it as `--at-least` later.
-    pub audit_head: String,
+    /// What somebody has written over, or deleted, though the original is there; and names that
+    /// somebody made up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub intruders: Vec<Intruder>,
     /// Whether `--at-least` was given and held; without it a roll-back cannot be seen.
     pub freshness_proven: bool,
+    /// The head of the audit chain that was verified; `audit_head` is behind what this job recorded.
+    pub verified_head: String,
+    /// Whether this was recorded.
+    #[serde(flatten)]
+    pub recorded: Recorded,
 }
 
 /// One backup that was looked at.
@@ -110,19 +129,88 @@ impl Accept for Framing {
     }
 }
 
-/// Verifies backups, the binlog log, all key records and the audit chain.
+/// Verifies backups, the binlog log, all key records and the audit chain, and says so there.
 ///
 /// # Errors
 /// When the store or the KMS fails. Damage is no error here: it is in the result.
-pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verified, JobError> {
+pub async fn run(
+    repository: &Arc<Repository>,
+    request: &Request<'_>,
+) -> Result<Verified, JobError> {
+    let details = || VerifyDetails {
+        mode: if request.quick { "quick" } else { "full" }.to_owned(),
+        ..VerifyDetails::default()
+    };
+    let intent = Intent {
+        job: "verify",
+        subject: request.id.as_ref().map_or_else(|| "all".into(), ToString::to_string),
+        details: Details::Verify(details()),
+        kms: request.kms,
+        settings: Settings::default(),
+        is_announced: true,
+    };
+    let begun = request.witness.begin(repository, intent).await?;
+    let outcome = verify(repository, request).await;
+    let recorded = begun.end(&outcome, |verified| verified.ended(details())).await;
+    outcome.map(|verified| Verified { recorded, ..verified })
+}
+
+impl Verified {
+    /// What there is to say of it.
+    fn ended(&self, details: VerifyDetails) -> Ended {
+        let log = self.log.as_ref();
+        let all = || {
+            let backups = self.backups.iter().flat_map(|backup| &backup.findings);
+            let log = log.iter().flat_map(|log| &log.findings);
+            backups.chain(log).chain(&self.findings)
+        };
+        let failed = all().next().map(|first| {
+            let count = all().count();
+            let what = format!("{count} findings, the first: {}: {}", first.object, first.why);
+            JobError::integrity(what, "run `backstay verify`")
+        });
+        let details = VerifyDetails {
+            status: Some(self.status.to_owned()),
+            backups: Some(self.backups.len() as u64),
+            findings: Some(all().count() as u64),
+            audit_head: Some(self.verified_head.clone()),
+            log_head: log.map(|log| log.head.clone()),
+            fresh: Some(self.freshness_proven),
+            ..details
+        };
+        Ended { record: None, details: Details::Verify(details), failed }
+    }
+}
+
+async fn verify(repository: &Repository, request: &Request<'_>) -> Result<Verified, JobError> {
     let (log, in_log) = log::check(repository, request).await?;
     // A head is of the one chain or of the other.
     let at_least = request.at_least.filter(|_| !in_log);
-    let (records, head, chain) = verify_chain(repository, at_least).await?;
-    let mut findings: Vec<Problem> = chain.into_iter().map(Into::into).collect();
+    let mut committed = Committed::default();
+    // Only what keeps versions can lock them.
+    let can_lock = repository.store().keeps_versions().await.map_err(PipelineError::from)?;
+    let mut acts = Vec::new();
+    let take = |found: &Found<AuditRecord>, run: &Vouched| -> Result<(), PipelineError> {
+        committed.take(&found.record, run);
+        if can_lock {
+            acts.push(locks::Acted::of(&found.record));
+        }
+        Ok(())
+    };
+    let chain = scan(repository, 0, at_least, take).await?;
+    let head = chain.head;
+    let mut findings = chain_problems(repository, chain);
     let mut listed = repository.backups().await?;
     let swept = repository.swept().await?;
-    findings.extend(against_chain(repository, &records, &listed, &swept));
+    findings.extend(against_chain(repository, &committed, &listed, &swept));
+    let lock = match &request.id {
+        // The whole is looked at, or one backup.
+        Some(_) => None,
+        None => {
+            let of_log = log.as_ref().map_or(0, |log| log.records);
+            lock(repository, request, &listed, &acts, of_log).await?
+        }
+    };
     if let Some(wanted) = &request.id {
         listed.retain(|(id, _)| id == wanted);
         if listed.is_empty() {
@@ -167,26 +255,75 @@ pub async fn run(repository: &Repository, request: &Request<'_>) -> Result<Verif
     if request.id.is_none() {
         findings.extend(keys::check(repository, &deks).await?);
         findings.extend(marks::check(repository).await?);
+        locks::intruders(repository).await?;
     }
+    let intruders = repository.intruders();
+    let is_copy = lock.as_ref().is_some_and(|lock| lock.status == "none");
     let ok = findings.is_empty()
         && backups.iter().all(|b| b.findings.is_empty())
+        && lock.as_ref().is_none_or(|lock| lock.findings.is_empty())
         && log.as_ref().is_none_or(|log| log.findings.is_empty());
     Ok(Verified {
         version: 1,
-        status: status(ok),
+        status: match status(ok) {
+            "ok" if is_copy || !intruders.is_empty() => "warn",
+            status => status,
+        },
         mode: if request.quick { "quick" } else { "full" },
         freshness_proven: request.at_least.is_some() && fresh,
         backups,
         log,
+        lock,
         findings,
-        audit_head: head.to_string(),
+        intruders,
+        verified_head: head.to_string(),
+        recorded: Recorded::default(),
     })
+}
+
+/// Holds what is locked against what was to be.
+async fn lock(
+    repository: &Repository,
+    request: &Request<'_>,
+    listed: &[(BackupId, Result<Found<Manifest>, PipelineError>)],
+    acts: &[locks::Acted],
+    of_log: u64,
+) -> Result<Option<VerifiedLock>, JobError> {
+    let promises = locks::promises(repository, listed, acts).await?;
+    if promises.is_empty() {
+        return Ok(None);
+    }
+    let mut promised = promises.len() as u64;
+    let has_lock = repository.store().bucket_lock().await.map_err(PipelineError::from)?.is_some();
+    let mut findings = Vec::new();
+    if has_lock {
+        findings = locks::check(repository, promises).await?;
+        let (of_log, short) = log::locks(repository, of_log, &request.progress).await?;
+        promised += of_log;
+        findings.extend(short);
+    }
+    let status = match has_lock {
+        true => status(findings.is_empty()),
+        false => "none",
+    };
+    Ok(Some(VerifiedLock { status, promised, findings }))
+}
+
+/// What is wrong with a chain.
+pub(super) fn chain_problems(repository: &Repository, chain: Chain) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = chain.findings.into_iter().map(Into::into).collect();
+    if chain.more_findings > 0 {
+        let why = format!("{} more records are not as they should be", chain.more_findings);
+        let object = layout::audit_folder(repository.cluster());
+        problems.push(Problem { object, chunk: None, why });
+    }
+    problems
 }
 
 /// Holds the backups and the audit chain against each other.
 fn against_chain(
     repository: &Repository,
-    records: &[AuditRecord],
+    committed: &Committed,
     listed: &[(BackupId, Result<Found<Manifest>, PipelineError>)],
     swept: &BTreeSet<BackupId>,
 ) -> Vec<Problem> {
@@ -195,7 +332,6 @@ fn against_chain(
         let object = layout::manifest(repository.cluster(), id);
         findings.push(Problem { object, chunk: None, why });
     };
-    let committed = Committed::of(records);
     let there: BTreeSet<&BackupId> = listed.iter().map(|(id, _)| id).chain(swept).collect();
     for id in committed.subjects().filter_map(|subject| subject.parse::<BackupId>().ok()) {
         if !there.contains(&id) {
@@ -273,7 +409,7 @@ async fn full(
         run: manifest.run_id,
         dek_id: manifest.dek_id,
         dek,
-        objects: volumes(repository, manifest)?,
+        objects: repository.locate(volumes(repository, manifest)?).await?,
         budget: Budget::here(),
         progress: Arc::clone(&request.progress),
     };
@@ -303,34 +439,13 @@ async fn quick(
     progress: &Progress,
 ) -> Result<Vec<Finding>, JobError> {
     let mut findings = Vec::new();
-    for record in volumes(repository, manifest)? {
-        let key = record.key;
-        let mut note =
-            |why: String| findings.push(Finding { object: key.to_string(), chunk: None, why });
-        let store = repository.store();
-        let size = match store.head(&key).await {
-            Ok(info) => info.size,
-            Err(error) if error.kind == StoreErrorKind::NotFound => {
-                note("it is missing".into());
-                continue;
+    for object in volumes(repository, manifest)? {
+        match repository.check_hash(object, FETCHES, progress).await {
+            Ok(()) => {}
+            Err(PipelineError::Integrity { object, why }) => {
+                findings.push(Finding { object, chunk: None, why });
             }
-            Err(error) => return Err(PipelineError::from(error).into()),
-        };
-        if size != record.bytes {
-            note(format!("it has {size} bytes, and the manifest says {}", record.bytes));
-            continue;
-        }
-        let starts = (0..size.div_ceil(GROUP_BYTES)).map(|n| n * GROUP_BYTES);
-        let ranges =
-            stream::iter(starts.map(|at| store.get_range(&key, at..size.min(at + GROUP_BYTES))));
-        let mut ranges = ranges.buffered(FETCHES);
-        let hash = Hasher::start();
-        while let Some(bytes) = ranges.try_next().await.map_err(PipelineError::from)? {
-            progress.add_stored(bytes.len());
-            hash.update(bytes).await?;
-        }
-        if hash.finish().await? != record.sha256 {
-            note("its SHA-256 is not the manifest's".into());
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(findings)

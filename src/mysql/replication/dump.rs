@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use crate::model::TransportSecurity;
+use crate::model::{Connection, TransportSecurity};
 
 use super::{
     super::{
@@ -49,7 +49,7 @@ pub struct DumpRequest {
 #[derive(Debug)]
 pub struct Dump {
     link: Link,
-    transport: TransportSecurity,
+    connection: Connection,
     source: SourceIdentity,
     endpoint: Endpoint,
     user: String,
@@ -117,10 +117,10 @@ impl Dump {
             let why = "the protocol knows offsets from 4 to 4,294,967,295 only: begin at an earlier event and pass over what is not wanted";
             return Err(MysqlError::unsupported(what, why));
         };
-        let (link, transport) = handshake::open(options).await?;
+        let (link, connection) = handshake::open(options).await?;
         let mut dump = Self {
             link,
-            transport,
+            connection,
             source: SourceIdentity::default(),
             endpoint: options.endpoint.clone(),
             user: options.user.clone(),
@@ -156,7 +156,13 @@ impl Dump {
     /// How the connection is protected.
     #[must_use]
     pub fn transport(&self) -> TransportSecurity {
-        self.transport
+        self.connection.security
+    }
+
+    /// The same, with what TLS has agreed on.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Who sends it.

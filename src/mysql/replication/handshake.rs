@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::model::TransportSecurity;
+use crate::model::{Connection, Peer, TransportSecurity};
 
 use super::{
     super::{ConnectOptions, Endpoint, MysqlError, TlsMode, connect::CONNECT},
@@ -35,16 +35,14 @@ struct Greeting {
 }
 
 /// Connects and logs in, within 15 s.
-pub(super) async fn open(
-    options: &ConnectOptions,
-) -> Result<(Link, TransportSecurity), MysqlError> {
+pub(super) async fn open(options: &ConnectOptions) -> Result<(Link, Connection), MysqlError> {
     match tokio::time::timeout(CONNECT, session(options)).await {
         Ok(opened) => opened,
         Err(_) => Err(unreachable(options, format!("no answer within {CONNECT:?}"))),
     }
 }
 
-async fn session(options: &ConnectOptions) -> Result<(Link, TransportSecurity), MysqlError> {
+async fn session(options: &ConnectOptions) -> Result<(Link, Connection), MysqlError> {
     let gone = |e: io::Error| unreachable(options, e.to_string());
     let channel: Box<dyn Channel> = match &options.endpoint {
         Endpoint::Socket(path) => Box::new(UnixStream::connect(path).await.map_err(gone)?),
@@ -66,10 +64,9 @@ async fn session(options: &ConnectOptions) -> Result<(Link, TransportSecurity), 
         return Err(unreachable(options, "the server speaks a protocol older than MySQL 5.5"));
     }
     let capabilities = LONG_PASSWORD | LONG_FLAG | TRANSACTIONS | needed;
-    let (mut link, transport) = protect(options, link, &greeting, capabilities).await?;
-    let secured = !matches!(transport, TransportSecurity::Plain);
-    let ssl =
-        matches!(transport, TransportSecurity::TlsVerified | TransportSecurity::TlsUnverified);
+    let (mut link, connection) = protect(options, link, &greeting, capabilities).await?;
+    let secured = !matches!(connection.security, TransportSecurity::Plain);
+    let ssl = connection.tls.is_some();
     let plugin = Plugin::named(&greeting.plugin).unwrap_or(Plugin::Native);
     let mut response = prelude(capabilities | if ssl { SSL } else { 0 });
     response.extend_from_slice(options.user.as_bytes());
@@ -81,7 +78,7 @@ async fn session(options: &ConnectOptions) -> Result<(Link, TransportSecurity), 
     response.push(0);
     link.send(&response).await.map_err(gone)?;
     authenticate(options, &mut link, plugin, greeting.nonce, secured).await?;
-    Ok((link, transport))
+    Ok((link, connection))
 }
 
 /// TLS, as far as it is demanded and to be had.
@@ -90,9 +87,10 @@ async fn protect(
     mut link: Link,
     greeting: &Greeting,
     capabilities: u32,
-) -> Result<(Link, TransportSecurity), MysqlError> {
+) -> Result<(Link, Connection), MysqlError> {
+    let to = |security| Connection::new(Peer::Database, security);
     let Endpoint::Tcp { host, .. } = &options.endpoint else {
-        return Ok((link, TransportSecurity::Local));
+        return Ok((link, to(TransportSecurity::Local)));
     };
     let wrong = |why| MysqlError::Tls { endpoint: options.endpoint.to_string(), why };
     let offered = greeting.capabilities & SSL != 0;
@@ -104,13 +102,14 @@ async fn protect(
         TlsMode::VerifyCa | TlsMode::VerifyIdentity => TransportSecurity::TlsVerified,
     };
     if transport == TransportSecurity::Plain {
-        return Ok((link, transport));
+        return Ok((link, to(transport)));
     }
     let gone = |e: io::Error| unreachable(options, e.to_string());
     link.send(&prelude(capabilities | SSL)).await.map_err(gone)?;
     let (channel, sequence) = link.into_channel().map_err(gone)?;
-    let channel = secure(&options.tls, host, channel).await.map_err(wrong)?;
-    Ok((Link::new(channel).with_sequence(sequence), transport))
+    let (channel, tls) = secure(&options.tls, host, channel).await.map_err(wrong)?;
+    let connection = Connection { tls, ..to(transport) };
+    Ok((Link::new(channel).with_sequence(sequence), connection))
 }
 
 /// What a login begins with, and a wish for TLS consists of.

@@ -1,29 +1,31 @@
 //! The bytes that the log holds, opened.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use super::{reader, stored};
+use super::numbered::Numbered;
 use crate::{
     crypto::{Dek, kms::Kms},
     format::{LogEntry, LogRange, ObjectKind, SealedRange, SegmentData, SegmentEntry, layout},
-    model::{DekId, RunId},
+    model::{DekId, RunId, SegmentId},
     pipeline::{
-        Accept, Hasher, Objects, OnBad, PipelineError, Progress, Repository, StoredObject,
-        budget::{Budget, GROUP_BYTES},
-        open_objects, open_whole,
-        repository::key,
+        Accept, Class, Finding, Objects, OnBad, PipelineError, Progress, Repository, StoredObject,
+        budget::Budget, locking::earlier, open_objects, open_whole, repository::key,
     },
     store::Key,
 };
+
+/// How long a segment may be filled, at the most, before its record is written.
+const SEGMENT_GRACE: Duration = Duration::from_hours(1);
 
 /// Opens ranges; each DEK is unwrapped once.
 #[derive(Debug)]
 pub struct RangeOpener<'a> {
     repository: &'a Repository,
-    kms: &'a dyn Kms,
+    records: Numbered<'a>,
+    kms: Option<&'a dyn Kms>,
     progress: Arc<Progress>,
     deks: Mutex<HashMap<DekId, Dek>>,
 }
@@ -32,7 +34,14 @@ impl<'a> RangeOpener<'a> {
     /// An opener for one cluster.
     #[must_use]
     pub fn new(repository: &'a Repository, kms: &'a dyn Kms, progress: Arc<Progress>) -> Self {
-        Self { repository, kms, progress, deks: Mutex::default() }
+        Self { kms: Some(kms), ..Self::without_key(repository, progress) }
+    }
+
+    /// One that compares hashes, and opens nothing.
+    #[must_use]
+    pub fn without_key(repository: &'a Repository, progress: Arc<Progress>) -> Self {
+        let records = Numbered::of(repository);
+        Self { repository, records, kms: None, progress, deks: Mutex::default() }
     }
 
     /// Opens what a tail or segment record holds and hands its bytes on, in order.
@@ -40,17 +49,17 @@ impl<'a> RangeOpener<'a> {
     /// # Errors
     /// When anything is not as it was written, the store or the KMS fails, or the acceptor does.
     pub async fn open<A: Accept>(&self, number: u64, acceptor: A) -> Result<A, PipelineError> {
-        let found = reader::record(self.repository, number).await?.record;
+        let (found, _) = self.records.read(number).await?;
+        let found = found.record;
         match found.entry {
             LogEntry::Tail(_) => self.tail(number, acceptor).await,
             LogEntry::Segment(segment) => match segment.data {
                 SegmentData::Object { id, sealed } => {
                     let range = &segment.range;
-                    let cluster = self.repository.cluster();
-                    let name =
-                        layout::segment(cluster, &range.server, &range.file, range.start, id);
-                    let object = described(key(&name)?, ObjectKind::LogSegment, &sealed, range);
-                    let request = self.request(found.run_id, vec![object]).await?;
+                    let name = self.segment(range, id)?;
+                    let object = described(name, ObjectKind::LogSegment, &sealed, range);
+                    let objects = self.repository.locate(vec![object]).await?;
+                    let request = self.request(found.run_id, objects).await?;
                     let store = Arc::clone(self.repository.store());
                     let opened = open_objects(store, request, acceptor, OnBad::Stop).await?;
                     Ok(opened.acceptor)
@@ -74,37 +83,68 @@ impl<'a> RangeOpener<'a> {
     ///
     /// # Errors
     /// When it is not as it was written, or the store fails.
-    pub async fn hash(
-        repository: &Repository,
-        number: u64,
-        progress: &Progress,
-    ) -> Result<(), PipelineError> {
-        let object = layout::log(repository.cluster(), number);
-        let Some((found, body)) = stored::read(repository, number).await? else {
-            return Err(PipelineError::integrity(object, "it is missing"));
-        };
+    pub async fn hash(&self, number: u64) -> Result<(), PipelineError> {
+        let (repository, progress) = (self.repository, &self.progress);
+        let (found, body) = self.records.read(number).await?;
         match &found.record.entry {
             LogEntry::Tail(tail) => {
                 progress.add_stored(body.len());
                 if Sha256::digest(&body).as_slice() == tail.sealed.sha256.0 {
                     return Ok(());
                 }
-                Err(PipelineError::integrity(object, OTHER_HASH))
+                let object = layout::log(repository.cluster(), number);
+                Err(PipelineError::integrity(object, "its SHA-256 is not the one that was signed"))
             }
             LogEntry::Segment(SegmentEntry { range, data: SegmentData::Object { id, sealed } }) => {
-                let cluster = repository.cluster();
-                let name = layout::segment(cluster, &range.server, &range.file, range.start, *id);
-                hash_object(repository, &key(&name)?, sealed, progress).await
+                let name = self.segment(range, *id)?;
+                let object = described(name, ObjectKind::LogSegment, sealed, range);
+                repository.check_hash(object, 1, progress).await
             }
             _ => Ok(()),
         }
     }
 
+    /// In what the locks of a record, and of its segment, fall short of what its run has promised;
+    /// nothing when it has promised none, or their time is over.
+    ///
+    /// # Errors
+    /// When the store fails, or the record is not believed.
+    pub async fn locks(&self, number: u64) -> Result<Option<Vec<Finding>>, PipelineError> {
+        let (found, _) = self.records.read(number).await?;
+        let (record, repository) = (found.record, self.repository);
+        let class = match &record.entry {
+            LogEntry::Epoch(_) => Class::Key,
+            _ => Class::Data,
+        };
+        let own = layout::log(repository.cluster(), number);
+        let Some(promise) = repository.promise(record.run_id, class, record.at).await? else {
+            return Ok(None);
+        };
+        let mut short = Vec::new();
+        if let Some(versions) = self.records.versions(number).await? {
+            short.extend(repository.short_of(&versions, &promise).await?);
+        } else {
+            short.extend(repository.look_short(&own, &promise).await?);
+        }
+        if let LogEntry::Segment(SegmentEntry { range, data: SegmentData::Object { id, .. } }) =
+            &record.entry
+        {
+            // It was locked when its upload began, a little before its record was.
+            let name = self.segment(range, *id)?;
+            let promise = earlier(promise, SEGMENT_GRACE);
+            short.extend(repository.look_short(name.as_str(), &promise).await?);
+        }
+        Ok(Some(short))
+    }
+
+    fn segment(&self, range: &LogRange, id: SegmentId) -> Result<Key, PipelineError> {
+        let cluster = self.repository.cluster();
+        key(&layout::segment(cluster, &range.server, &range.file, range.start, id))
+    }
+
     async fn tail<A: Accept>(&self, number: u64, mut acceptor: A) -> Result<A, PipelineError> {
         let object = layout::log(self.repository.cluster(), number);
-        let Some((found, body)) = stored::read(self.repository, number).await? else {
-            return Err(PipelineError::integrity(object, "it is missing"));
-        };
+        let (found, body) = self.records.read(number).await?;
         let LogEntry::Tail(tail) = &found.record.entry else {
             return Err(PipelineError::integrity(object, "it is no tail"));
         };
@@ -128,7 +168,8 @@ impl<'a> RangeOpener<'a> {
         let dek = if let Some(dek) = deks.get(&dek_id) {
             dek.clone()
         } else {
-            let dek = self.repository.dek(dek_id, self.kms).await?;
+            let kms = self.kms.ok_or(PipelineError::Worker)?;
+            let dek = self.repository.dek(dek_id, kms).await?;
             deks.insert(dek_id, dek.clone());
             dek
         };
@@ -145,35 +186,6 @@ impl<'a> RangeOpener<'a> {
     }
 }
 
-const OTHER_HASH: &str = "its SHA-256 is not the one that was signed";
-
-async fn hash_object(
-    repository: &Repository,
-    object: &Key,
-    sealed: &SealedRange,
-    progress: &Progress,
-) -> Result<(), PipelineError> {
-    let store = repository.store();
-    let size = store.head(object).await.map_err(PipelineError::reading)?.size;
-    if size != sealed.bytes {
-        let why = format!("it has {size} bytes, and its record says {}", sealed.bytes);
-        return Err(PipelineError::integrity(object.as_str(), why));
-    }
-    let hash = Hasher::start();
-    let mut at = 0;
-    while at < size {
-        let end = size.min(at + GROUP_BYTES);
-        let bytes = store.get_range(object, at..end).await.map_err(PipelineError::reading)?;
-        progress.add_stored(bytes.len());
-        hash.update(bytes).await?;
-        at = end;
-    }
-    if hash.finish().await? == sealed.sha256 {
-        return Ok(());
-    }
-    Err(PipelineError::integrity(object.as_str(), OTHER_HASH))
-}
-
 fn described(key: Key, kind: ObjectKind, sealed: &SealedRange, range: &LogRange) -> StoredObject {
     StoredObject {
         key,
@@ -184,5 +196,6 @@ fn described(key: Key, kind: ObjectKind, sealed: &SealedRange, range: &LogRange)
         chunks: sealed.chunks,
         // A record can be read by itself, without the rules that make a range a range.
         plain_bytes: range.end.saturating_sub(range.start),
+        version: None,
     }
 }

@@ -10,13 +10,12 @@ use super::{
 };
 use crate::{
     format::{CHECKPOINT_EVERY, LogEntry, LogRecord, SegmentSummary, layout},
-    pipeline::{ChainHead, Horizon, PipelineError, Repository, repository::key},
+    pipeline::{ChainHead, Horizon, PipelineError, Repository, repository::key, search},
+    store::Versions,
 };
 
 /// Requests in flight.
 const PARALLEL: usize = 64;
-/// Places that are looked at in one round of the search for the last checkpoint.
-const PROBES: u64 = 16;
 
 /// The log, as far back as it goes.
 #[derive(Debug, Clone, Default)]
@@ -70,14 +69,15 @@ pub async fn refresh(repository: &Repository, state: &mut LogState) -> Result<u6
 async fn take(
     repository: &Repository,
     state: &mut LogState,
-    listed: Vec<(u64, u64)>,
+    listed: Vec<(u64, Versions)>,
     horizon: Horizon,
 ) -> Result<u64, PipelineError> {
     let before = state.head.number;
     let records = listed.into_iter().filter(|(number, _)| *number > before);
-    let records = records.map(|(number, size)| stored::read_envelope(repository, number, size));
+    let records = records.map(|(number, versions)| stored::read_own(repository, number, versions));
     let mut records = std::pin::pin!(stream::iter(records).buffered(PARALLEL));
     while let Some(found) = records.try_next().await? {
+        let Some(found) = found else { continue };
         let next = state.head.number + 1;
         if found.record.number != next {
             if stored::read(repository, next).await?.is_some() {
@@ -97,15 +97,18 @@ async fn take(
     Ok(state.head.number - before)
 }
 
-/// Numbers and sizes of the records behind a number, in order.
-async fn listed(repository: &Repository, after: u64) -> Result<Vec<(u64, u64)>, PipelineError> {
+/// The records behind a number, in order: their numbers, and what is stored under them.
+async fn listed(
+    repository: &Repository,
+    after: u64,
+) -> Result<Vec<(u64, Versions)>, PipelineError> {
     let folder = layout::log_folder(repository.cluster());
     // Nothing stands before the first number, so no `after` is needed there.
     let after = (after > 0).then(|| key(&layout::log(repository.cluster(), after))).transpose()?;
-    let mut infos = repository.store().list(&folder, after.as_ref());
+    let mut names = repository.store().list_versions(&folder, after.as_ref());
     let mut listed = Vec::new();
-    while let Some(info) = infos.try_next().await? {
-        listed.extend(number_of(&folder, info.key.as_str()).map(|number| (number, info.size)));
+    while let Some(found) = names.try_next().await? {
+        listed.extend(number_of(&folder, found.key.as_str()).map(|number| (number, found)));
     }
     Ok(listed)
 }
@@ -175,6 +178,19 @@ pub async fn record(repository: &Repository, number: u64) -> Result<FoundRecord,
     Ok(found)
 }
 
+/// The same, as it is stored: its envelope, and for a tail the sealed bytes behind it.
+///
+/// # Errors
+/// As [`record`].
+pub async fn stored_record(
+    repository: &Repository,
+    number: u64,
+) -> Result<(FoundRecord, bytes::Bytes), PipelineError> {
+    let found = stored::read_whole(repository, number).await?;
+    let object = || layout::log(repository.cluster(), number);
+    found.ok_or_else(|| PipelineError::integrity(object(), "it is missing"))
+}
+
 /// A checkpoint that has to be there.
 ///
 /// # Errors
@@ -201,11 +217,11 @@ async fn resume(
     Ok(state)
 }
 
-/// The state behind a checkpoint, and numbers and sizes of the records that follow.
+/// The state behind a checkpoint, and the records that follow.
 pub(super) async fn behind(
     repository: &Repository,
     found: &FoundRecord,
-) -> Result<(LogState, Vec<(u64, u64)>), PipelineError> {
+) -> Result<(LogState, Vec<(u64, Versions)>), PipelineError> {
     let LogEntry::Checkpoint(entry) = &found.record.entry else {
         return Err(PipelineError::Worker);
     };
@@ -230,8 +246,9 @@ pub(super) async fn behind(
     let last = found.record.number;
     let first = numbers.clone().next().map_or(last, |first| first - 1);
     let mut listed = listed(repository, first).await?;
-    let sizes = listed.iter().copied().filter(|(number, _)| *number < last).collect();
-    let tails = stream::iter(numbers.map(|number| tail(repository, number, &sizes)));
+    let before: HashMap<u64, Versions> =
+        listed.iter().filter(|(number, _)| *number < last).cloned().collect();
+    let tails = stream::iter(numbers.map(|number| tail(repository, number, &before)));
     let tails = tails.buffered(PARALLEL).try_collect().await?;
     let head = ChainHead { number: last, sha256: found.sha256 };
     let state = LogState::resume(head, entry, owner, tails).map_err(|why| {
@@ -252,13 +269,13 @@ fn unfinished(repository: &Repository, pending: u64) -> PipelineError {
 async fn tail(
     repository: &Repository,
     number: u64,
-    sizes: &HashMap<u64, u64>,
+    listed: &HashMap<u64, Versions>,
 ) -> Result<TailRef, PipelineError> {
     let object = layout::log(repository.cluster(), number);
-    let Some(&size) = sizes.get(&number) else {
+    let Some(versions) = listed.get(&number) else {
         return Err(PipelineError::integrity(object, "it is missing"));
     };
-    let found = stored::read_envelope(repository, number, size).await?;
+    let found = stored::read_envelope(repository, number, versions.clone()).await?;
     let LogEntry::Tail(entry) = found.record.entry else {
         return Err(PipelineError::integrity(object, "it is no tail"));
     };
@@ -275,8 +292,8 @@ fn apply(
     })
 }
 
-/// The number of the last checkpoint. Numbers have no holes, so it is searched for in rounds of a
-/// few requests at once, and nothing has to list millions of records.
+/// The number of the last checkpoint. Numbers have no holes, so nothing has to list millions of
+/// records.
 async fn last_checkpoint(
     repository: &Repository,
     horizon: Horizon,
@@ -286,30 +303,10 @@ async fn last_checkpoint(
         return Ok((horizon.thinned > 0).then_some(horizon.thinned));
     }
     let Some(first) = first_checkpoint(repository, horizon).await? else { return Ok(None) };
-    let first = first.max(horizon.thinned) / CHECKPOINT_EVERY;
-    // Known to be there, known to be missing: in checkpoints.
-    let (mut there, mut missing): (u64, Option<u64>) = (first, None);
-    loop {
-        let probes: Vec<u64> = match missing {
-            None => (0..PROBES).map(|n| there + (1 << n)).collect(),
-            Some(missing) if there + 1 == missing => return Ok(Some(there * CHECKPOINT_EVERY)),
-            Some(missing) => {
-                let step = (missing - there).div_ceil(PROBES + 1).max(1);
-                (1..=PROBES).map(|n| there + n * step).filter(|n| *n < missing).collect()
-            }
-        };
-        let exist = |n: &u64| repository.has_log_record(n * CHECKPOINT_EVERY);
-        let looks = stream::iter(probes.iter().map(exist));
-        let found: Vec<bool> = looks.buffered(PARALLEL).try_collect().await?;
-        for (probe, found) in probes.into_iter().zip(found) {
-            if found {
-                there = probe;
-            } else {
-                missing = Some(probe);
-                break;
-            }
-        }
-    }
+    let first = first.max(horizon.thinned);
+    let is_there = |n: u64| exists(repository, n.saturating_mul(CHECKPOINT_EVERY));
+    let last = search::last(first / CHECKPOINT_EVERY, is_there).await?;
+    Ok(Some(last * CHECKPOINT_EVERY))
 }
 
 /// The oldest checkpoint that is still there: records before it may have been forgotten.
@@ -321,11 +318,11 @@ async fn first_checkpoint(
         return Ok(Some(first));
     }
     // Mostly nothing has been forgotten, and no listing is needed.
-    if repository.has_log_record(CHECKPOINT_EVERY).await? {
+    if exists(repository, CHECKPOINT_EVERY).await? {
         return Ok(Some(CHECKPOINT_EVERY));
     }
     let folder = layout::log_folder(repository.cluster());
-    let mut listed = repository.store().list(&folder, None);
+    let mut listed = repository.store().list_versions(&folder, None);
     let mut oldest = None;
     while let Some(info) = listed.try_next().await? {
         oldest = number_of(&folder, info.key.as_str());
@@ -335,7 +332,17 @@ async fn first_checkpoint(
     }
     let Some(oldest) = oldest else { return Ok(None) };
     let first = oldest.next_multiple_of(CHECKPOINT_EVERY);
-    Ok(repository.has_log_record(first).await?.then_some(first))
+    Ok(exists(repository, first).await?.then_some(first))
+}
+
+/// Whether the log has a record of this number, whatever it says.
+pub(in crate::pipeline) async fn exists(
+    repository: &Repository,
+    number: u64,
+) -> Result<bool, PipelineError> {
+    let place = key(&layout::log(repository.cluster(), number))?;
+    let versions = repository.store().versions(&place).await?;
+    Ok(!versions.versions.is_empty() && !stored::is_strange(repository, number, &versions).await?)
 }
 
 pub(super) fn number_of(folder: &str, key: &str) -> Option<u64> {

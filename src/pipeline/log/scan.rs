@@ -83,13 +83,13 @@ async fn fold(
     let folder = layout::log_folder(repository.cluster());
     let number = state.head.number;
     let after = (number > 0).then(|| key(&layout::log(repository.cluster(), number))).transpose()?;
-    let listed = repository.store().list(&folder, after.as_ref()).map_err(PipelineError::from);
-    let numbered = listed.try_filter_map(|info| {
-        let number = reader::number_of(&folder, info.key.as_str());
-        async move { Ok(number.map(|number| (number, info.size))) }
+    let listed = repository.store().list_versions(&folder, after.as_ref());
+    let numbered = listed.map_err(PipelineError::from).try_filter_map(|found| {
+        let number = reader::number_of(&folder, found.key.as_str());
+        async move { Ok(number.map(|number| (number, found))) }
     });
-    let read = numbered.map_ok(|(number, size)| async move {
-        match stored::read_envelope(repository, number, size).await {
+    let read = numbered.map_ok(|(number, versions)| async move {
+        match stored::read_own(repository, number, versions).await {
             Ok(found) => Ok((number, Ok(found))),
             Err(PipelineError::Integrity { object, why }) => {
                 Ok((number, Err(Finding { object, chunk: None, why })))
@@ -99,6 +99,7 @@ async fn fold(
     });
     let mut read = std::pin::pin!(read.try_buffered(PARALLEL));
     while let Some((number, found)) = read.try_next().await? {
+        let Some(found) = found.transpose() else { continue };
         let expected = state.head.number + 1;
         let bad = |number: u64, why: String| Finding {
             object: layout::log(repository.cluster(), number),

@@ -11,7 +11,7 @@ use crate::{
     format::{ObjectKind, SealedRange, SegmentData, layout},
     model::{BinlogName, SegmentId, ServerName},
     pipeline::{PipelineError, Run, budget::LOG_PART_BYTES, repository::key},
-    store::{Key, StoreError, Upload},
+    store::{Keep, Key, StoreError, Upload},
 };
 
 /// A tail being filled.
@@ -57,6 +57,8 @@ pub struct SegmentSealer {
     builder: ObjectBuilder,
     id: SegmentId,
     key: Key,
+    /// How the upload is kept.
+    keep: Keep,
     upload: Option<Box<dyn Upload>>,
     parts: u32,
     in_flight: Option<JoinHandle<Result<(), StoreError>>>,
@@ -85,6 +87,7 @@ impl SegmentSealer {
             id,
             key: key(&layout::segment(run.repository.cluster(), server, file, start, id))?,
             run: Arc::clone(run),
+            keep: Keep::default(),
             upload: None,
             parts: 0,
             in_flight: None,
@@ -115,7 +118,8 @@ impl SegmentSealer {
             upload
         } else {
             let store = self.run.repository.store();
-            self.upload.insert(store.upload(&self.key, LOG_PART_BYTES).await?)
+            self.keep = self.run.repository.keep_bulk();
+            self.upload.insert(store.upload_kept(&self.key, LOG_PART_BYTES, &self.keep).await?)
         };
         self.in_flight = Some(tokio::spawn(upload.part(self.parts, part)));
         self.parts += 1;
@@ -138,7 +142,9 @@ impl SegmentSealer {
         let (mut rest, sealed) = self.builder.finish()?;
         let Some(upload) = self.upload.take() else {
             // Small enough for one request. The name is random, so nobody else has it.
-            self.run.repository.store().create(&self.key, rest).await?;
+            let keep = self.run.repository.keep_bulk();
+            self.run.repository.store().create_kept(&self.key, rest, &keep).await?;
+            first_is_locked(&self.run, &self.key, &keep).await?;
             return Ok(SegmentData::Object { id: self.id, sealed });
         };
         while !rest.is_empty() {
@@ -147,6 +153,7 @@ impl SegmentSealer {
             self.parts += 1;
         }
         upload.complete().await?;
+        first_is_locked(&self.run, &self.key, &self.keep).await?;
         Ok(SegmentData::Object { id: self.id, sealed })
     }
 
@@ -163,4 +170,12 @@ impl SegmentSealer {
             tracing::debug!(error = %left, "could not abort the upload of a segment");
         }
     }
+}
+
+/// Makes sure that the first segment of a run is locked as it was asked to be.
+async fn first_is_locked(run: &Run, key: &Key, keep: &Keep) -> Result<(), PipelineError> {
+    if run.has_segments() {
+        return Ok(());
+    }
+    run.repository.must_be_locked(key.as_str(), keep).await
 }

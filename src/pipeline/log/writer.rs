@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     format::{EpochEntry, LogEntry, LogRecord, Payload, layout},
-    model::Timestamp,
-    pipeline::{PipelineError, Run, repository::key},
+    model::{Sha256Digest, Timestamp},
+    pipeline::{Class, PipelineError, Run, repository::key},
     store::StoreErrorKind,
 };
 
@@ -23,6 +23,8 @@ pub struct LogWriter {
     epoch: u64,
     requests: u64,
     bytes: u64,
+    /// What was written last, until it is sure that nothing older was hidden there.
+    unconfirmed: Option<(u64, Sha256Digest)>,
 }
 
 impl LogWriter {
@@ -42,10 +44,15 @@ impl LogWriter {
         insist: bool,
     ) -> Result<Self, (PipelineError, LogState)> {
         let epoch = state.epoch() + 1;
-        let mut writer = Self { run, state, epoch, requests: 0, bytes: 0 };
+        let mut writer = Self { run, state, epoch, requests: 0, bytes: 0, unconfirmed: None };
         loop {
             match writer.append(LogEntry::Epoch(claim.clone()), None).await {
-                Ok(_) => return Ok(writer),
+                Ok(number) => {
+                    return match writer.is_locked(number).await {
+                        Ok(()) => Ok(writer),
+                        Err(error) => Err((error, writer.state)),
+                    };
+                }
                 Err(PipelineError::Unsettled) if insist && writer.state.epoch() < epoch => {
                     claim.resumes = writer.state.durable();
                 }
@@ -97,6 +104,8 @@ impl LogWriter {
         entry: LogEntry,
         body: Option<Bytes>,
     ) -> Result<u64, PipelineError> {
+        // After an error of the store nothing is written before that is sure.
+        self.confirm().await?;
         loop {
             let due = self.state.checkpoint_is_due();
             let checkpoint = due.then(|| self.state.checkpoint_entry()).flatten();
@@ -105,6 +114,7 @@ impl LogWriter {
                 None => (entry.clone(), body.as_ref()),
             };
             let written = self.create(now, body).await?;
+            self.confirm().await?;
             if let (Some(number), false) = (written, due) {
                 return Ok(number);
             }
@@ -117,13 +127,62 @@ impl LogWriter {
     /// # Errors
     /// As [`LogWriter::append`].
     pub async fn settle(&mut self) -> Result<(), PipelineError> {
+        self.confirm().await?;
         loop {
             let number = self.state.head.number + 1;
             let object = layout::log(self.run.repository.cluster(), number);
-            let Some((found, _)) = stored::read(&self.run.repository, number).await? else {
-                return Ok(());
-            };
+            let Some(found) = self.found(number).await? else { return Ok(()) };
             self.take(&found, &object)?;
+        }
+    }
+
+    /// Makes sure that what was written is what counts. In a store that keeps versions a number
+    /// whose record was deleted can be written again, and the older record counts all the same:
+    /// whoever hid it from us could so have two archivers believe that each owns the log. What the
+    /// one that does not would write next would follow nothing.
+    async fn confirm(&mut self) -> Result<(), PipelineError> {
+        let (repository, Some((number, ours))) = (&self.run.repository, self.unconfirmed) else {
+            return Ok(());
+        };
+        if repository.store().keeps_versions().await? {
+            let object = layout::log(repository.cluster(), number);
+            let versions = repository.store().versions(&key(&object)?).await?;
+            if versions.versions.len() != 1 {
+                let found = stored::read_envelope(repository, number, versions).await?;
+                if found.sha256 != ours {
+                    let why = format!(
+                        "a record of run {} counts here, which somebody had deleted when ours was \
+                         written: start the archiver again",
+                        found.record.run_id
+                    );
+                    return Err(PipelineError::integrity(object, why));
+                }
+            }
+        }
+        self.unconfirmed = None;
+        Ok(())
+    }
+
+    /// Makes sure that the claim is locked as it was asked to be: the first object of its run.
+    async fn is_locked(&self, number: u64) -> Result<(), PipelineError> {
+        let repository = &self.run.repository;
+        let object = layout::log(repository.cluster(), number);
+        repository.must_be_locked(&object, &repository.keep(Class::Data)).await
+    }
+
+    /// The record under a number; nothing when there is none, or the name is an intruder's own.
+    async fn found(&self, number: u64) -> Result<Option<FoundRecord>, PipelineError> {
+        match stored::read(&self.run.repository, number).await {
+            Ok(found) => Ok(found.map(|(found, _)| found)),
+            Err(error @ PipelineError::Integrity { .. }) => {
+                let object = key(&layout::log(self.run.repository.cluster(), number))?;
+                let versions = self.run.repository.store().versions(&object).await?;
+                match stored::is_strange(&self.run.repository, number, &versions).await? {
+                    true => Ok(None),
+                    false => Err(error),
+                }
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -166,7 +225,8 @@ impl LogWriter {
         let line = self.run.sign(&record)?;
         let mut after = self.state.clone();
         let object = layout::log(self.run.repository.cluster(), number);
-        after.apply(&record, stored::digest(&line)).map_err(|why| {
+        let sha256 = stored::digest(&line);
+        after.apply(&record, sha256).map_err(|why| {
             PipelineError::integrity(&object, format!("about to be written, {why}"))
         })?;
         let stored = match body {
@@ -179,28 +239,48 @@ impl LogWriter {
             None => line,
         };
         let bytes = stored.len() as u64;
-        match self.run.repository.store().create(&key(&object)?, stored).await {
-            Ok(()) => {
-                self.state = after;
-                self.requests += 1;
-                self.bytes += bytes;
-                Ok(Some(number))
+        let mut keep = self.run.repository.keep(match &record.entry {
+            // Whoever reads from a checkpoint on needs the claim before it.
+            LogEntry::Epoch(_) => Class::Key,
+            _ => Class::Data,
+        });
+        let object = key(&object)?;
+        loop {
+            let store = self.run.repository.store();
+            match store.create_kept(&object, stored.clone(), &keep).await {
+                Ok(()) => {
+                    self.state = after;
+                    self.requests += 1;
+                    self.bytes += bytes;
+                    self.unconfirmed = Some((number, sha256));
+                    return Ok(Some(number));
+                }
+                Err(error) if error.kind == StoreErrorKind::AlreadyExists && !keep.over => {
+                    match self.found(number).await? {
+                        Some(found) => return self.look(&record, &found, object.as_str()),
+                        // What somebody has put there must not stop us.
+                        None if store.keeps_versions().await? => keep.over = true,
+                        // Taken, and gone: a store that does this cannot be trusted with anything.
+                        None => {
+                            let why = "it was there, and is not any more";
+                            return Err(PipelineError::integrity(object.as_str(), why));
+                        }
+                    }
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
-                self.look(&record, &object).await
-            }
-            Err(error) => Err(error.into()),
         }
     }
 
     /// The place is taken: by us, unheard; by somebody who changes nothing; by the owner; or by
     /// the new one.
-    async fn look(&mut self, ours: &LogRecord, object: &str) -> Result<Option<u64>, PipelineError> {
-        let Some((found, _)) = stored::read(&self.run.repository, ours.number).await? else {
-            // Taken, and gone: a store that does this cannot be trusted with anything.
-            return Err(PipelineError::integrity(object, "it was there, and is not any more"));
-        };
-        let applied = self.take(&found, object)?;
+    fn look(
+        &mut self,
+        ours: &LogRecord,
+        found: &FoundRecord,
+        object: &str,
+    ) -> Result<Option<u64>, PipelineError> {
+        let applied = self.take(found, object)?;
         if found.record.run_id == ours.run_id && found.record.entry == ours.entry {
             return Ok(Some(ours.number));
         }

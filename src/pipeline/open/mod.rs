@@ -4,6 +4,7 @@
 //! exactly the bytes that the sealed index promised.
 
 mod chunk;
+mod locate;
 mod stages;
 mod volume;
 mod whole;
@@ -23,7 +24,7 @@ use crate::{
     crypto::Dek,
     format::{ObjectKind, VolumeRecord},
     model::{ClusterUuid, DekId, RunId, Sha256Digest},
-    store::{Key, Store},
+    store::{Key, Store, Version},
 };
 
 /// Takes the plaintext, in order.
@@ -72,9 +73,17 @@ pub struct StoredObject {
     pub chunks: u32,
     /// Bytes of plaintext in it.
     pub plain_bytes: u64,
+    /// Which version of it, where the store keeps several: see [`super::Repository::locate`].
+    pub version: Option<Version>,
 }
 
 impl StoredObject {
+    /// Its version; the only one, where no other is known.
+    fn version(&self) -> Version {
+        let only = Version { id: None, size: self.bytes, modified: None, tag: None };
+        self.version.clone().unwrap_or(only)
+    }
+
     /// A volume of a backup.
     #[must_use]
     pub fn volume(key: Key, record: &VolumeRecord) -> Self {
@@ -86,6 +95,7 @@ impl StoredObject {
             sha256: record.sha256,
             chunks: record.chunks,
             plain_bytes: record.plain_bytes,
+            version: None,
         }
     }
 }
@@ -175,10 +185,13 @@ async fn fetch(
         // run wrote it is in the manifest's signature alone, by way of this hash.
         let hash = Hasher::start();
         hash.update(volume.head.clone()).await?;
+        let version = record.version();
         let groups = stream::iter(volume.groups().into_iter().map(|group| {
             // Tasks of their own: bytes go on arriving while others are handed out.
             let (store, key, range) = (Arc::clone(store), key.clone(), group.range.clone());
-            let fetch = tokio::spawn(async move { store.get_range(&key, range).await });
+            let version = version.clone();
+            let fetch =
+                tokio::spawn(async move { store.get_version_range(&key, &version, range).await });
             let fetch = AbortOnDropHandle::new(fetch);
             async move {
                 let bytes = fetch.await.map_err(|_| PipelineError::Worker)?;

@@ -46,16 +46,22 @@ pub(super) async fn begin(
     record: &StoredObject,
 ) -> Result<Volume, PipelineError> {
     let key = &record.key;
-    let info = store.head(key).await.map_err(PipelineError::reading)?;
-    let size = checked_size(info.size, record)?;
-    let head =
-        store.get_range(key, 0..Trailer::body_start()).await.map_err(PipelineError::reading)?;
+    let found = match &record.version {
+        Some(version) => version.size,
+        None => store.head(key).await.map_err(PipelineError::reading)?.size,
+    };
+    let size = checked_size(found, record)?;
+    let version = record.version();
+    let get = |range| async {
+        store.get_version_range(key, &version, range).await.map_err(PipelineError::reading)
+    };
+    let head = get(0..Trailer::body_start()).await?;
     let opening = Opening::check(&head, request, record)?;
     let guess = size.saturating_sub(TAIL_GUESS).max(Trailer::body_start());
-    let mut tail = store.get_range(key, guess..size).await.map_err(PipelineError::reading)?;
+    let mut tail = get(guess..size).await?;
     let start = index_start(&tail, record)?;
     if start < guess {
-        tail = store.get_range(key, start..size).await.map_err(PipelineError::reading)?;
+        tail = get(start..size).await?;
     } else {
         tail = tail.slice(usize::try_from(start - guess).unwrap_or(usize::MAX).min(tail.len())..);
     }

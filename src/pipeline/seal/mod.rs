@@ -17,7 +17,7 @@ use crate::{
     crypto::Dek,
     format::VolumeRecord,
     model::{ClusterUuid, DekId, RunId},
-    store::{Key, Store},
+    store::{Keep, Key, Store},
 };
 
 /// How long the stages may take to notice that the upload has failed.
@@ -44,6 +44,8 @@ pub struct SealRequest {
     pub dek: Dek,
     /// The key of a volume.
     pub volume_key: Box<dyn Fn(u32) -> Result<Key, PipelineError> + Send + Sync>,
+    /// How a volume is to be kept that is begun now.
+    pub keep: Box<dyn Fn() -> Keep + Send + Sync>,
     /// How hard to compress.
     pub level: Level,
     /// How much memory.

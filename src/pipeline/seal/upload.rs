@@ -55,8 +55,10 @@ async fn volumes(
             Some(Piece::Part { volume, number, bytes }) => {
                 let current = match upload {
                     Some(current) => current,
-                    None => upload
-                        .insert(store.upload(&(request.volume_key)(volume)?, PART_BYTES).await?),
+                    None => {
+                        let (key, keep) = ((request.volume_key)(volume)?, (request.keep)());
+                        upload.insert(store.upload_kept(&key, PART_BYTES, &keep).await?)
+                    }
                 };
                 in_flight.push(current.part(number, bytes));
                 while in_flight.len() >= UPLOADS {

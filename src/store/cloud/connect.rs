@@ -1,7 +1,9 @@
 //! Clients of Google's and Azure's stores, with the credentials that their tools would find.
 
+use std::sync::Arc;
+
 use object_store::{
-    Certificate, ClientOptions, RetryConfig,
+    ClientOptions, RetryConfig,
     azure::{AzureConfigKey, MicrosoftAzureBuilder},
     gcp::GoogleCloudStorageBuilder,
 };
@@ -10,30 +12,25 @@ use super::{
     super::{
         StoreErrorKind, StoreOptions,
         backend::Fault,
+        identity::Renewing,
         open::{Place, configuration, read_file},
     },
     Cloud,
+    azure::{Chosen, chosen},
     fault::text,
+    google::{Metadata, key_of},
+    http::Connector,
+    tokens::{Identity, Tokens},
 };
 
 fn never() -> RetryConfig {
     RetryConfig { max_retries: 0, ..RetryConfig::default() }
 }
 
-fn client(options: &StoreOptions) -> Result<ClientOptions, Fault> {
+/// What there is to say of connections beside what the dialer knows; `http` was allowed before.
+fn client(options: &StoreOptions) -> ClientOptions {
     let plain = options.endpoint.as_ref().is_some_and(|url| url.starts_with("http://"));
-    let mut client = ClientOptions::new()
-        .with_timeout_disabled()
-        .with_read_timeout(options.stall_timeout)
-        .with_connect_timeout(options.connect_timeout)
-        .with_allow_http(plain);
-    if let Some(path) = &options.ca_file {
-        let bundle = Certificate::from_pem_bundle(&read_file("the CA file", path)?);
-        for certificate in bundle.map_err(|e| configuration(text(&e)))? {
-            client = client.with_root_certificate(certificate);
-        }
-    }
-    Ok(client)
+    ClientOptions::new().with_timeout_disabled().with_allow_http(plain || options.allow_plaintext)
 }
 
 /// Google says the same for a key that cannot be read and for one that is wrong.
@@ -43,10 +40,11 @@ fn unusable(error: &object_store::Error) -> Fault {
 }
 
 pub(in super::super) fn google(place: Place, options: &StoreOptions) -> Result<Cloud, Fault> {
+    let (connector, dialer) = Connector::new(options)?;
     let mut builder = GoogleCloudStorageBuilder::from_env()
         .with_bucket_name(&place.bucket)
         .with_retry(never())
-        .with_client_options(client(options)?);
+        .with_client_options(client(options));
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_base_url(endpoint.trim_end_matches('/'));
     }
@@ -54,10 +52,20 @@ pub(in super::super) fn google(place: Place, options: &StoreOptions) -> Result<C
         read_file("the credentials file", path)?;
         builder = builder.with_service_account_path(path.to_string_lossy());
     }
-    Ok(Cloud::new(builder.build().map_err(|e| unusable(&e))?, place))
+    let identity: Arc<dyn Identity> = match key_of(&builder)? {
+        Some(known) => Arc::new(known),
+        None => {
+            let tokens = Arc::new(Tokens(Renewing::new(Metadata::of_the_environment()?)));
+            builder = builder.with_credentials(Arc::clone(&tokens) as _);
+            tokens
+        }
+    };
+    let store = builder.with_http_connector(connector).build().map_err(|e| unusable(&e))?;
+    Ok(Cloud::new(store, place, identity, dialer))
 }
 
 pub(in super::super) fn azure(place: Place, options: &StoreOptions) -> Result<Cloud, Fault> {
+    let (connector, dialer) = Connector::new(options)?;
     let mut builder = MicrosoftAzureBuilder::from_env();
     if let Some(path) = &options.credentials_file {
         builder = MicrosoftAzureBuilder::new();
@@ -78,9 +86,18 @@ pub(in super::super) fn azure(place: Place, options: &StoreOptions) -> Result<Cl
     builder = builder
         .with_container_name(&place.bucket)
         .with_retry(never())
-        .with_client_options(client(options)?);
+        .with_client_options(client(options));
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
     }
-    Ok(Cloud::new(builder.build().map_err(|e| unusable(&e))?, place))
+    let identity: Arc<dyn Identity> = match chosen(&builder, options)? {
+        Chosen::Library(known) => Arc::new(known),
+        Chosen::Federated(federated) => {
+            let tokens = Arc::new(Tokens(Renewing::new(*federated)));
+            builder = builder.with_credentials(Arc::clone(&tokens) as _);
+            tokens
+        }
+    };
+    let store = builder.with_http_connector(connector).build().map_err(|e| unusable(&e))?;
+    Ok(Cloud::new(store, place, identity, dialer))
 }

@@ -8,7 +8,10 @@ use object_store::{
 use super::super::{
     StoreErrorKind as Kind,
     backend::{Fault, causes, chain},
+    identity::Carried,
 };
+
+use crate::transport::Trouble;
 
 /// Answers may quote whole pages.
 const LONGEST: usize = 600;
@@ -30,7 +33,13 @@ pub(super) fn text(error: &Error) -> String {
 
 /// `writes`: whether not knowing the outcome is a doubt, rather than merely a failure.
 pub(super) fn fault(error: &Error, writes: bool) -> Fault {
+    if let Some(fault) = Carried::within(error) {
+        return fault;
+    }
     let text = text(error);
+    if let Some(trouble) = Trouble::of(error) {
+        return Fault::new(Kind::Tls, text).hint(trouble.advice("--store-ca"));
+    }
     let unknown = if writes { Kind::Unclear } else { Kind::Unavailable };
     let kind = match error {
         Error::NotFound { .. } if no_bucket(&text) => Kind::NoBucket,
@@ -47,7 +56,8 @@ pub(super) fn fault(error: &Error, writes: bool) -> Fault {
 }
 
 fn advised(kind: Kind, text: String) -> Fault {
-    let fault = Fault::new(kind, text);
+    let mut fault = Fault::new(kind, text);
+    fault.refused = kind == Kind::Unauthenticated;
     match kind {
         Kind::NoBucket => fault.hint("create the bucket or container, or correct its name"),
         Kind::Unauthenticated => fault.hint("check the credentials, and this machine's clock"),

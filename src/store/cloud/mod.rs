@@ -4,8 +4,12 @@
 //! Azure drops uncommitted blocks by itself after a week, a bucket of Google's needs a
 //! lifecycle rule (`AbortIncompleteMultipartUpload`). So `abort_uploads` finds none there.
 
+mod azure;
 mod connect;
 mod fault;
+mod google;
+mod http;
+mod tokens;
 
 use std::{
     collections::BTreeMap,
@@ -24,19 +28,27 @@ use object_store::{
 };
 
 pub(super) use self::connect::{azure, google};
-use self::fault::fault;
+use self::{
+    fault::fault,
+    tokens::{Identity, Known},
+};
 use super::{
     Key, ObjectInfo, StoreErrorKind,
     backend::{Backend, Fault, Parts, Stale},
     open::Place,
 };
-use crate::model::Timestamp;
+use crate::{
+    model::{Access, Connection, Peer, Timestamp},
+    transport::Dialer,
+};
 
 #[derive(Clone)]
 pub(super) struct Cloud {
     objects: Arc<dyn ObjectStore>,
     multipart: Arc<dyn MultipartStore>,
     place: Place,
+    identity: Arc<dyn Identity>,
+    dialer: Arc<Mutex<Dialer>>,
 }
 
 impl fmt::Debug for Cloud {
@@ -46,9 +58,37 @@ impl fmt::Debug for Cloud {
 }
 
 impl Cloud {
-    fn new<T: ObjectStore + MultipartStore>(store: T, place: Place) -> Self {
+    fn new<T: ObjectStore + MultipartStore>(
+        store: T,
+        place: Place,
+        identity: Arc<dyn Identity>,
+        dialer: Arc<Mutex<Dialer>>,
+    ) -> Self {
         let store = Arc::new(store);
-        Self { objects: Arc::clone(&store) as _, multipart: store, place }
+        Self { objects: Arc::clone(&store) as _, multipart: store, place, identity, dialer }
+    }
+
+    /// One request. Credentials that are refused as such are fetched anew, and when there are
+    /// others the request may do better with them.
+    async fn call<T>(
+        &self,
+        writes: bool,
+        sent: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, Fault> {
+        let generation = self.identity.ready().await?;
+        match sent.await {
+            Ok(answer) => {
+                self.identity.accepted();
+                Ok(answer)
+            }
+            Err(error) => {
+                let mut fault = fault(&error, writes);
+                if fault.refused {
+                    fault.again = self.identity.refused(generation).await;
+                }
+                Err(fault)
+            }
+        }
     }
 
     fn path(&self, key: &Key) -> Path {
@@ -87,18 +127,17 @@ impl Backend for Cloud {
     async fn put_new(&self, key: &Key, body: Bytes) -> Result<(), Fault> {
         let path = self.path(key);
         let put = self.objects.put_opts(&path, body.into(), PutMode::Create.into());
-        put.await.map(drop).map_err(|e| fault(&e, true))
+        self.call(true, put).await.map(drop)
     }
 
     async fn begin(&self, key: &Key, _part_size: usize) -> Result<Arc<dyn Parts>, Fault> {
         let path = self.path(key);
-        let id = self.multipart.create_multipart(&path).await.map_err(|e| fault(&e, false))?;
-        let multipart = Arc::clone(&self.multipart);
-        Ok(Arc::new(CloudParts { multipart, path, id, sent: Mutex::default() }))
+        let id = self.call(false, self.multipart.create_multipart(&path)).await?;
+        Ok(Arc::new(CloudParts { cloud: self.clone(), path, id, sent: Mutex::default() }))
     }
 
     async fn get(&self, key: &Key, limit: u64) -> Result<Bytes, Fault> {
-        let answer = self.objects.get(&self.path(key)).await.map_err(|e| fault(&e, false))?;
+        let answer = self.call(false, self.objects.get(&self.path(key))).await?;
         let size = answer.meta.size;
         if size > limit { Err(Fault::too_large(size, limit)) } else { whole(answer).await }
     }
@@ -106,17 +145,15 @@ impl Backend for Cloud {
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, Fault> {
         let get = GetRange::Bounded(range.clone());
         let options = GetOptions { range: Some(get), ..GetOptions::default() };
-        match self.objects.get_opts(&self.path(key), options).await {
-            Ok(answer) if answer.meta.size < range.end => {
-                Err(Fault::past_the_end(answer.meta.size, &range))
-            }
-            Ok(answer) => whole(answer).await,
-            Err(error) => Err(fault(&error, false)),
+        let answer = self.call(false, self.objects.get_opts(&self.path(key), options)).await?;
+        if answer.meta.size < range.end {
+            return Err(Fault::past_the_end(answer.meta.size, &range));
         }
+        whole(answer).await
     }
 
     async fn head(&self, key: &Key) -> Result<ObjectInfo, Fault> {
-        let meta = self.objects.head(&self.path(key)).await.map_err(|e| fault(&e, false))?;
+        let meta = self.call(false, self.objects.head(&self.path(key))).await?;
         info(&self.place, &meta).ok_or_else(|| {
             Fault::new(StoreErrorKind::Corrupt, "the store answered about another object")
         })
@@ -132,9 +169,18 @@ impl Backend for Cloud {
             Some(after) => self.objects.list_with_offset(prefix.as_ref(), &self.path(after)),
             None => self.objects.list(prefix.as_ref()),
         };
-        let place = self.place.clone();
+        let (place, identity) = (self.place.clone(), Arc::clone(&self.identity));
         found
-            .map_err(|error| fault(&error, false))
+            .or_else(move |error| {
+                let (identity, mut fault) = (Arc::clone(&identity), fault(&error, false));
+                async move {
+                    if fault.refused {
+                        let generation = identity.ready().await?;
+                        fault.again = identity.refused(generation).await;
+                    }
+                    Err(fault)
+                }
+            })
             .try_filter_map(move |meta| std::future::ready(Ok(info(&place, &meta))))
             .boxed()
     }
@@ -142,8 +188,7 @@ impl Backend for Cloud {
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, Fault> {
         let full = self.place.full(prefix);
         let below = self.prefix(prefix);
-        let found = self.objects.list_with_delimiter(below.as_ref()).await;
-        let found = found.map_err(|e| fault(&e, false))?;
+        let found = self.call(false, self.objects.list_with_delimiter(below.as_ref())).await?;
         let name = |path: &Path| {
             let name = path.as_ref().strip_prefix(&full)?.to_owned();
             Key::new(name.clone()).is_ok().then_some(name)
@@ -152,7 +197,7 @@ impl Backend for Cloud {
     }
 
     async fn delete(&self, key: &Key) -> Result<(), Fault> {
-        self.objects.delete(&self.path(key)).await.map_err(|e| fault(&e, false))
+        self.call(false, self.objects.delete(&self.path(key))).await
     }
 
     async fn stale(&self, _prefix: &str, _before: Timestamp) -> Result<Vec<Stale>, Fault> {
@@ -162,10 +207,24 @@ impl Backend for Cloud {
     async fn abort_stale(&self, _upload: &Stale) -> Result<(), Fault> {
         Ok(())
     }
+
+    async fn access(&self) -> Result<Access, Fault> {
+        self.identity.access().await
+    }
+
+    fn connection(&self) -> Connection {
+        self.dialer.lock().unwrap_or_else(PoisonError::into_inner).seen().connection(Peer::Store)
+    }
+}
+
+/// Tells a token from another, and does not give it away.
+fn fingerprint(token: &str) -> String {
+    use sha2::{Digest as _, Sha256};
+    hex::encode(&Sha256::digest(token.as_bytes())[..8])
 }
 
 struct CloudParts {
-    multipart: Arc<dyn MultipartStore>,
+    cloud: Cloud,
     path: Path,
     id: String,
     sent: Mutex<BTreeMap<u32, String>>,
@@ -175,8 +234,8 @@ struct CloudParts {
 impl Parts for CloudParts {
     async fn part(&self, number: u32, body: Bytes) -> Result<(), Fault> {
         let index = number as usize;
-        let put = self.multipart.put_part(&self.path, &self.id, index, body.into());
-        let part = put.await.map_err(|e| fault(&e, false))?;
+        let put = self.cloud.multipart.put_part(&self.path, &self.id, index, body.into());
+        let part = self.cloud.call(false, put).await?;
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.insert(number, part.content_id);
         Ok(())
@@ -187,12 +246,12 @@ impl Parts for CloudParts {
             let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
             sent.values().map(|id| PartId { content_id: id.clone() }).collect()
         };
-        let done = self.multipart.complete_multipart(&self.path, &self.id, parts).await;
-        done.map(drop).map_err(|e| fault(&e, true))
+        let done = self.cloud.multipart.complete_multipart(&self.path, &self.id, parts);
+        self.cloud.call(true, done).await.map(drop)
     }
 
     async fn abort(&self) -> Result<(), Fault> {
-        let done = self.multipart.abort_multipart(&self.path, &self.id).await;
-        done.map_err(|e| fault(&e, false))
+        let done = self.cloud.multipart.abort_multipart(&self.path, &self.id);
+        self.cloud.call(false, done).await
     }
 }

@@ -8,7 +8,10 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use super::super::{
     StoreErrorKind,
     backend::{Fault, causes, chain},
+    identity::Carried,
 };
+
+use crate::transport::Trouble;
 
 type Advice = Option<String>;
 
@@ -17,6 +20,9 @@ pub(super) fn fault<E>(error: &SdkError<E, HttpResponse>, writes: bool) -> Fault
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
+    if let Some(fault) = Carried::within(error) {
+        return fault;
+    }
     let response = error.raw_response();
     let status = response.map(|r| r.status().as_u16());
     if let (SdkError::ServiceError(_), Some(status)) = (error, status) {
@@ -26,6 +32,7 @@ where
         let (kind, hint) = refusal(status, code, message, region, writes);
         let mut fault = Fault::new(kind, sentence(status, code, message));
         fault.hint = hint;
+        fault.refused = is_about_credentials(status, code);
         // Damage on the way: sending it again may do.
         let damaged =
             matches!(code, "BadDigest" | "XAmzContentChecksumMismatch" | "IncompleteBody");
@@ -49,6 +56,9 @@ fn text_of(error: &(dyn Error + 'static)) -> String {
 /// A failure on this side of the wire, or of the wire.
 fn local(error: &(dyn Error + 'static), otherwise: StoreErrorKind) -> Fault {
     let text = text_of(error);
+    if let Some(trouble) = Trouble::of(error) {
+        return Fault::new(StoreErrorKind::Tls, text).hint(trouble.advice("--store-ca"));
+    }
     let lower = text.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     if has(&["certificate", "tls", "corruptmessage", "corrupt message"]) {
@@ -96,10 +106,15 @@ fn refusal(
         ("RequestTimeTooSkewed", _) => {
             (Kind::Unauthenticated, hint("this machine's clock is wrong; set it"))
         }
-        ("ExpiredToken" | "TokenRefreshRequired" | "InvalidToken", _) => (
-            Kind::Unauthenticated,
-            hint("the session's token has expired or is not valid; renew it"),
+        ("ExpiredToken" | "TokenRefreshRequired", _) => (
+            Kind::Expired,
+            hint(
+                "new ones could not be had, or are refused, too: compare this machine's clock with the store's",
+            ),
         ),
+        ("InvalidToken" | "InvalidTokenId", _) => {
+            (Kind::Unauthenticated, hint("the session's token is not valid here"))
+        }
         ("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidSecurity", _) | ("", 401) => {
             (Kind::Unauthenticated, hint("check the access key and its secret"))
         }
@@ -131,6 +146,19 @@ fn refusal(
         (_, 500..) if writes => (Kind::Unclear, None),
         (_, 500..) => (Kind::Unavailable, None),
         _ => (Kind::Other, None),
+    }
+}
+
+/// Whether other credentials may do better. Answers to HEAD have no code.
+fn is_about_credentials(status: u16, code: &str) -> bool {
+    match code {
+        "ExpiredToken"
+        | "TokenRefreshRequired"
+        | "InvalidToken"
+        | "InvalidTokenId"
+        | "InvalidAccessKeyId" => true,
+        "" => matches!(status, 400 | 401 | 403),
+        _ => false,
     }
 }
 

@@ -17,7 +17,9 @@ use super::{
         StoreErrorKind,
         backend::{Fault, Parts, Stale},
     },
-    S3, fault, spell, time,
+    S3,
+    keep::Headers,
+    spell, time,
 };
 use crate::model::Timestamp;
 
@@ -34,15 +36,21 @@ struct Sent {
 }
 
 impl S3Parts {
-    pub(super) async fn begin(s3: S3, object: String) -> Result<Self, Fault> {
+    pub(super) async fn begin(s3: S3, object: String, headers: Headers) -> Result<Self, Fault> {
         let request = s3
             .client
             .create_multipart_upload()
             .bucket(&s3.place.bucket)
             .key(&object)
             .checksum_algorithm(ChecksumAlgorithm::Crc32)
-            .checksum_type(ChecksumType::FullObject);
-        let answer = request.send().await.map_err(|e| fault(&e, false))?;
+            .checksum_type(ChecksumType::FullObject)
+            .set_object_lock_mode(headers.mode)
+            .set_object_lock_retain_until_date(headers.until)
+            .set_object_lock_legal_hold_status(headers.hold)
+            .set_server_side_encryption(headers.encryption)
+            .set_ssekms_key_id(headers.encryption_key)
+            .set_storage_class(headers.class);
+        let answer = s3.call(false, request.send()).await?;
         let id = answer.upload_id().unwrap_or_default().to_owned();
         if id.is_empty() {
             return Err(Fault::new(
@@ -105,7 +113,7 @@ impl Parts for S3Parts {
             .customize();
         let signed = self.s3.sign_payloads;
         let request = if signed { request } else { request.disable_payload_signing() };
-        let answer = request.send().await.map_err(|e| fault(&e, false))?;
+        let answer = self.s3.call(false, request.send()).await?;
         let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(part) = sent.get_mut(&number) {
             part.etag = answer.e_tag().map(str::to_owned);
@@ -126,7 +134,7 @@ impl Parts for S3Parts {
             .checksum_type(ChecksumType::FullObject)
             .checksum_crc32(crc)
             .set_mpu_object_size(i64::try_from(size).ok());
-        let done = request.send().await.map(drop).map_err(|e| fault(&e, true));
+        let done = self.s3.call(true, request.send()).await.map(drop);
         // The parts have arrived, each with its own checksum: a sum that is wrong stays wrong.
         done.map_err(|f| Fault { again: f.again && f.kind != StoreErrorKind::Corrupt, ..f })
     }
@@ -139,7 +147,7 @@ impl Parts for S3Parts {
 pub(super) async fn abort(s3: &S3, object: &str, id: &str) -> Result<(), Fault> {
     let request = s3.client.abort_multipart_upload().bucket(&s3.place.bucket);
     let request = request.key(object).upload_id(id);
-    request.send().await.map(drop).map_err(|e| fault(&e, false))
+    s3.call(false, request.send()).await.map(drop)
 }
 
 pub(super) async fn stale(s3: &S3, prefix: &str, before: Timestamp) -> Result<Vec<Stale>, Fault> {
@@ -165,7 +173,7 @@ async fn unfinished(
     loop {
         let request = s3.client.list_multipart_uploads().bucket(&s3.place.bucket).prefix(asked);
         let request = request.set_key_marker(after_key).set_upload_id_marker(after_id);
-        let page = request.send().await.map_err(|e| fault(&e, false))?;
+        let page = s3.call(false, request.send()).await?;
         for upload in page.uploads() {
             let (Some(object), Some(id)) = (upload.key(), upload.upload_id()) else { continue };
             let old = time(upload.initiated()).is_some_and(|begun| begun < before);

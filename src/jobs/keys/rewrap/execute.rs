@@ -18,10 +18,18 @@ use crate::{
         self, Dek,
         kms::{KeyContext, Kms, KmsError},
     },
-    format::Role,
-    jobs::JobError,
+    format::{
+        Role,
+        audit::{Details, RewrapDetails, action},
+    },
+    jobs::{JobError, connections, failure},
     model::{ClusterUuid, DekId, Sha256Digest, Timestamp, WrappedDek},
-    pipeline::{Author, Introduction, NewestKey, PipelineError, append_audit, purpose},
+    pipeline::{
+        Author, Introduction, NewestKey, PipelineError,
+        audit::{Act, Settings, append, seen},
+        purpose,
+    },
+    store::{StoreError, StoreErrorKind},
 };
 
 /// DEKs in work at once: a KMS is far away, and limits its rate.
@@ -229,9 +237,73 @@ impl Work<'_> {
             started_at: self.started_at,
         };
         let repository = Arc::clone(&self.request.repository);
-        let (author, record) = Author::rewrapping(repository, self.cluster, by).await?;
-        append_audit(&author, "rewrap-begun", self.request.to.name(), record).await?;
+        let author = Author::rewrapping(repository, self.cluster, by).await?;
+        let Request { repository, from, to, drop, signer, .. } = self.request;
+        let settings = Settings::default()
+            .with("repository", Some(repository.url()))
+            .with("kek", Some(from.name()))
+            .with("signer", Some(signer.id()));
+        let configuration = seen(&author, "rewrap", &settings).await?;
+        let details = RewrapDetails {
+            from: from.name().to_owned(),
+            drop: drop.clone(),
+            ..RewrapDetails::default()
+        };
+        let begun = Act::new(action::REWRAP_BEGUN, to.name())
+            .by(&author)
+            .configuration(configuration)
+            .details(Details::Rewrap(details));
+        append(&author, &begun).await?;
         Ok(author)
+    }
+
+    /// How it ended, for the audit chain.
+    fn ended(&self, tally: &Tally, outcome: &Result<u64, JobError>) -> Act {
+        let Request { repository, from, to, drop, signer, exit_of, .. } = self.request;
+        let mut list = Sha256::new();
+        for (name, sha256) in &tally.written {
+            list.update(format!("{sha256}  {name}\n"));
+        }
+        let details = RewrapDetails {
+            from: from.name().to_owned(),
+            drop: drop.clone(),
+            rewrapped: Some(tally.rewrapped),
+            dropped: Some(tally.dropped),
+            left: Some(tally.failed.len() as u64 + tally.not_tried),
+        };
+        let act = Act::new(action::REWRAP_ENDED, to.name())
+            .record(Sha256Digest(list.finalize().into()))
+            .connections(connections(repository, &[&**from, &**to], Some(&**signer)))
+            .details(Details::Rewrap(details));
+        match outcome {
+            Err(error) => act.failed(failure(*exit_of, error)),
+            Ok(_) => match self.left(tally) {
+                Some(error) => act.failed(failure(*exit_of, &error)),
+                None => act.succeeded(),
+            },
+        }
+    }
+
+    /// Why some DEKs are not as they should be, by the worst of it; nothing when all are.
+    fn left(&self, tally: &Tally) -> Option<JobError> {
+        let left = tally.failed.len() as u64 + tally.not_tried;
+        let what = format!("{left} DEKs were not rewrapped");
+        if left == 0 {
+            return None;
+        }
+        if self.request.progress.is_stopped() {
+            return Some(PipelineError::Stopped.into());
+        }
+        let worst = tally.failed.iter().map(|failed| failed.kind).max();
+        Some(match worst {
+            Some(FailedKind::Integrity) => JobError::integrity(what, "run `backstay verify`"),
+            Some(FailedKind::OtherKek) => JobError::preflight(what, "give another --kek"),
+            Some(FailedKind::Unavailable) | None => {
+                let url = self.request.repository.url();
+                let error = StoreError::new(StoreErrorKind::Unavailable, "rewrap", url, what);
+                PipelineError::from(error).into()
+            }
+        })
     }
 
     fn failed(&self, dek: DekId, error: PipelineError) {
@@ -266,23 +338,30 @@ impl Work<'_> {
         ended: Result<u64, PipelineError>,
     ) -> Result<Rewrapped, JobError> {
         let mut tally = std::mem::take(&mut *self.tally());
+        let outcome = match (tally.fatal.take(), ended) {
+            (Some(error), _) | (None, Err(error)) => Err(JobError::from(error)),
+            (None, Ok(deks)) => Ok(deks),
+        };
+        if outcome.is_err() || self.left(&tally).is_some() {
+            // What came to nothing is an act, too.
+            if let Err(error) = self.author.get_or_try_init(|| self.begin()).await {
+                self.ended(&tally, &outcome).log(Err(&error.to_string()));
+            }
+        }
         let audit_head = match self.author.get() {
             None => None,
             Some(author) => {
-                let mut list = Sha256::new();
-                for (name, sha256) in &tally.written {
-                    list.update(format!("{sha256}  {name}\n"));
+                let appended = append(author, &self.ended(&tally, &outcome)).await;
+                match (appended, &outcome) {
+                    (Ok(head), _) => Some(head.to_string()),
+                    // It is told already, and what failed first is what somebody has to know.
+                    (Err(_), Err(_)) => None,
+                    (Err(error), Ok(_)) => return Err(error.into()),
                 }
-                let list = Sha256Digest(list.finalize().into());
-                let to = self.request.to.name();
-                Some(append_audit(author, "rewrap-ended", to, list).await?.to_string())
             }
         };
-        if let Some(fatal) = tally.fatal.take() {
-            return Err(fatal.into());
-        }
+        let deks = outcome?;
         tally.failed.sort_by_key(|failed| failed.dek_id);
-        let deks = ended?;
         let whole = tally.failed.is_empty() && tally.not_tried == 0;
         Ok(Rewrapped {
             version: 1,

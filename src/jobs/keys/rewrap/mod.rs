@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::{
     crypto::{kms::Kms, signer::Signer},
     format::RunIdentity,
+    jobs::ExitOf,
     model::{DekId, RunId},
     pipeline::{Progress, Repository},
 };
@@ -40,6 +41,8 @@ pub struct Request {
     pub signer: Box<dyn Signer>,
     /// Who runs it.
     pub identity: RunIdentity,
+    /// How a failure is recorded.
+    pub exit_of: ExitOf,
     /// Where to count, and where to be told to stop.
     pub progress: Arc<Progress>,
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// After how many days a KEK that is in use should have been rotated.
-const ROTATE_AFTER_DAYS: u64 = 365;
+pub(in crate::jobs) const ROTATE_AFTER_DAYS: u64 = 365;
 const MICROSECONDS_A_DAY: u64 = 86_400_000_000;
 
 /// A DEK: its believed generations, the oldest first, and what it seals.

@@ -16,6 +16,7 @@ use crate::{
     pipeline::{PipelineError, Repository},
 };
 use judge::DekFacts;
+pub(in crate::jobs) use judge::ROTATE_AFTER_DAYS;
 pub use usage::Usage;
 
 /// Requests in flight.
@@ -81,6 +82,14 @@ pub struct Only {
 /// # Errors
 /// When the store fails.
 pub async fn run(repository: &Repository) -> Result<KeyStatus, JobError> {
+    at(repository, Timestamp::now()).await
+}
+
+/// The same, with ages counted to an instant.
+pub(in crate::jobs) async fn at(
+    repository: &Repository,
+    now: Timestamp,
+) -> Result<KeyStatus, JobError> {
     let mut findings: Vec<Problem> = Vec::new();
     let deks = repository.deks().await?;
     let read = deks.iter().map(|(dek, names)| repository.key_records(*dek, names));
@@ -106,7 +115,7 @@ pub async fn run(repository: &Repository) -> Result<KeyStatus, JobError> {
             facts.push(DekFacts { generations: found.generations, sealed });
         }
     }
-    let mut status = judge::judge(&facts, Timestamp::now());
+    let mut status = judge::judge(&facts, now);
     for (dek, usage) in used.into_iter().collect::<BTreeMap<_, _>>() {
         let object = layout::key_folder(repository.cluster(), dek);
         let why = format!("no record of this DEK is believed, and nothing opens {usage}");

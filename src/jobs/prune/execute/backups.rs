@@ -11,20 +11,15 @@ use sha2::{Digest, Sha256};
 
 use super::Work;
 use crate::{
-    format::{MAX_RECORD_BYTES, MarkKind, MarkSubject, MarkedBackup, layout},
+    format::{MarkKind, MarkSubject, MarkedBackup, audit::action, layout},
     jobs::prune::{
         Planned, Pruned,
-        gather::{Unfinished, needs},
-        plan::Step,
+        gather::Unfinished,
+        plan::{Step, needs},
     },
     model::{BackupId, Sha256Digest},
-    pipeline::{Mark, PRUNED, PipelineError, Removed, Standing, key, marked_backup},
-    store::StoreErrorKind,
+    pipeline::{Mark, PipelineError, Removed, Standing, key, marked_backup},
 };
-
-/// The acts, as the audit chain names them.
-const TOMBSTONED: &str = "backup-tombstoned";
-const REVOKED: &str = "backup-tombstone-revoked";
 
 /// Writes the tombstones that are due, and takes away those that are not wanted any more.
 pub(super) async fn mark(work: &Work<'_>, planned: &mut Planned) -> Result<(), PipelineError> {
@@ -56,7 +51,7 @@ async fn tombstone(
     match decided.await? {
         Ok(mark) => {
             tracing::info!(backup_id = %id, "tombstone");
-            work.audit(TOMBSTONED, id.as_str(), mark.sha256).await?;
+            work.audit(action::PRUNE_TOMBSTONE, id.as_str(), mark.sha256).await?;
             Ok(Standing::Tombstoned(mark))
         }
         // Somebody has decided about it since it was looked at.
@@ -75,7 +70,7 @@ async fn revoke(
     match author.decide(subject, MarkKind::Revoke, why, work.now, is_condemned).await? {
         Ok(mark) => {
             tracing::info!(backup_id = %id, why, "the tombstone is taken away");
-            work.audit(REVOKED, id.as_str(), mark.sha256).await?;
+            work.audit(action::PRUNE_REVOKE, id.as_str(), mark.sha256).await?;
             Ok(Standing::Free)
         }
         Err(standing) => Ok(standing),
@@ -115,7 +110,7 @@ pub(super) async fn sweep(
             continue;
         }
         if !is_audited {
-            work.audit(PRUNED, id.as_str(), *mark).await?;
+            work.audit(action::PRUNE_SWEPT, id.as_str(), *mark).await?;
         }
         told.add(finish(work, backup).await?);
     }
@@ -164,15 +159,12 @@ async fn finish(work: &Work<'_>, backup: &MarkedBackup) -> Result<Removed, Pipel
     tracing::info!(backup_id = %id, "removing");
     let mut removed = Removed::default();
     let manifest = key(&layout::manifest(cluster, id))?;
-    match repository.store().get(&manifest, MAX_RECORD_BYTES).await {
-        // A younger backup may bear its name by now.
-        Ok(bytes) if Sha256Digest(Sha256::digest(&bytes).into()) == backup.manifest_sha256 => {
-            let bytes = bytes.len() as u64;
-            removed.add(repository.remove(vec![(manifest, bytes)], work.now).await?);
-        }
-        Ok(_) => {}
-        Err(error) if error.kind == StoreErrorKind::NotFound => {}
-        Err(error) => return Err(error.into()),
+    // A younger backup may bear its name by now.
+    if let Some(bytes) = repository.stored_bytes(manifest.as_str()).await?
+        && Sha256Digest(Sha256::digest(&bytes).into()) == backup.manifest_sha256
+    {
+        let bytes = bytes.len() as u64;
+        removed.add(repository.remove(vec![(manifest, bytes)]).await?);
     }
     if removed.locked > 0 {
         // Locked since the plan was made: a manifest without its volumes is what must never be.
@@ -181,7 +173,7 @@ async fn finish(work: &Work<'_>, backup: &MarkedBackup) -> Result<Removed, Pipel
     let attempt = layout::attempt(cluster, id, backup.attempt);
     for folder in [attempt, work.keys_of(backup.dek_id)] {
         let objects = work.below(&folder).await?;
-        removed.add(repository.remove(objects, work.now).await?);
+        removed.add(repository.remove(objects).await?);
     }
     if removed.locked == 0 {
         let subject = MarkSubject::Backup(backup.clone());
@@ -189,7 +181,7 @@ async fn finish(work: &Work<'_>, backup: &MarkedBackup) -> Result<Removed, Pipel
         let names = marks.objects(repository, &subject);
         let objects: Vec<_> =
             names.iter().map(|name| Ok((key(name)?, 0))).collect::<Result<_, PipelineError>>()?;
-        removed.add(repository.remove(objects, work.now).await?);
+        removed.add(repository.remove(objects).await?);
     }
     Ok(removed)
 }

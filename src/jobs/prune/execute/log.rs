@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 
 use super::Work;
 use crate::{
-    format::{CHECKPOINT_EVERY, LogEntry, SegmentData, layout},
+    format::{CHECKPOINT_EVERY, LogEntry, SegmentData, audit::action, layout},
     jobs::prune::{Planned, Pruned},
     pipeline::{
         Horizon, PipelineError, key,
@@ -15,8 +15,6 @@ use crate::{
     store::Key,
 };
 
-/// The act, as the audit chain names it.
-const LOG_PRUNED: &str = "log-pruned";
 /// Records that are removed before others are listed.
 const CHUNK: usize = 1000;
 /// How often to look again when another run moves the horizon, too.
@@ -40,7 +38,7 @@ pub(super) async fn sweep(
         work.go_on()?;
         let (mut objects, mut whole) = (Vec::new(), false);
         {
-            let mut listed = repository.store().list(&folder, last.as_ref());
+            let mut listed = repository.stored(&folder, last.as_ref());
             while objects.len() < CHUNK {
                 let Some(info) = listed.try_next().await? else {
                     whole = true;
@@ -60,7 +58,7 @@ pub(super) async fn sweep(
                 }
             }
         }
-        let removed = repository.remove(objects, work.now).await?;
+        let removed = repository.remove(objects).await?;
         told.log.records_removed += removed.objects;
         told.add(removed);
         if whole {
@@ -83,14 +81,14 @@ async fn move_to(work: &Work<'_>, wanted: Horizon) -> Result<Horizon, PipelineEr
             let old = known.superseded().map(|n| layout::horizon(repository.cluster(), n));
             let old: Vec<_> =
                 old.map(|name| Ok((key(&name)?, 0))).collect::<Result<_, PipelineError>>()?;
-            repository.remove(old, work.now).await?;
+            repository.remove(old).await?;
             return Ok(known.horizon);
         }
         let author = work.author().await?;
         let moved = author.move_horizon(&known, wanted.begins, wanted.thinned, work.now).await?;
         if let Some(sha256) = moved {
             let subject = format!("{}:{}", wanted.begins, wanted.thinned);
-            work.audit(LOG_PRUNED, &subject, sha256).await?;
+            work.audit(action::PRUNE_LOG, &subject, sha256).await?;
         }
     }
     let folder = layout::horizons(repository.cluster());

@@ -10,10 +10,17 @@ use tokio::sync::OnceCell;
 
 use super::{Planned, Pruned, Request, plan, report};
 use crate::{
-    format::{Role, layout},
-    jobs::JobError,
+    format::{
+        Role,
+        audit::{Details, PruneDetails, action},
+        layout,
+    },
+    jobs::{JobError, connections, failure},
     model::{ClusterUuid, Sha256Digest, Timestamp},
-    pipeline::{Author, ChainHead, Introduction, PipelineError, append_audit},
+    pipeline::{
+        Author, ChainHead, Introduction, PipelineError,
+        audit::{Act, Settings, append, seen},
+    },
 };
 
 /// Who does it, and when.
@@ -36,7 +43,9 @@ pub(super) async fn run(request: &Request, mut planned: Planned) -> Result<Prune
         author: OnceCell::new(),
         audit_head: Mutex::default(),
     };
-    backups::mark(&work, &mut planned).await?;
+    if let Err(error) = backups::mark(&work, &mut planned).await {
+        return Err(work.failed(error.into()).await);
+    }
     // Without a time of grace what has got its tombstone now is due now.
     let (candidates, decisions) = (&planned.gathered.candidates, &planned.decisions.backups);
     planned.steps = plan::steps(candidates, decisions, &planned.locks, *grace, planned.now);
@@ -45,8 +54,9 @@ pub(super) async fn run(request: &Request, mut planned: Planned) -> Result<Prune
     told.status = match done {
         Ok(()) => "complete",
         Err(PipelineError::Stopped) => "stopped",
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(work.failed(error.into()).await),
     };
+    work.ended(&told).await?;
     told.run_id = work.author.get().map(|author| author.id);
     told.audit_head = work.head().map(|head| head.to_string());
     Ok(told)
@@ -62,11 +72,11 @@ async fn all(
     log::sweep(work, planned, told).await?;
     work.go_on()?;
     let segments = std::mem::take(&mut planned.leftovers.segments);
-    told.add(work.request.repository.remove(segments, work.now).await?);
+    told.add(work.request.repository.remove(segments).await?);
     work.go_on()?;
     runs::sweep(work, planned, told).await?;
     let probes = std::mem::take(&mut planned.leftovers.probes);
-    told.add(work.request.repository.remove(probes, work.now).await?);
+    told.add(work.request.repository.remove(probes).await?);
     let store = work.request.repository.store();
     let folder = format!("{}/", work.request.repository.cluster());
     let before = work.now.minus(work.request.grace.max(super::IDLE).duration());
@@ -77,16 +87,68 @@ async fn all(
 impl Work<'_> {
     /// Who signs.
     async fn author(&self) -> Result<&Author, PipelineError> {
-        let begin = || {
-            let by = Introduction {
-                signer: &*self.request.signer,
-                identity: self.request.identity.clone(),
-                started_at: self.now,
-            };
-            let repository = Arc::clone(&self.request.repository);
-            Author::without_dek(repository, self.cluster, Role::Prune, by)
+        self.author.get_or_try_init(|| self.begin()).await
+    }
+
+    async fn begin(&self) -> Result<Author, PipelineError> {
+        let Request { repository, signer, policy, grace, .. } = self.request;
+        let by = Introduction {
+            signer: &**signer,
+            identity: self.request.identity.clone(),
+            started_at: self.now,
         };
-        self.author.get_or_try_init(begin).await
+        let begin = Author::keeping(Arc::clone(repository), self.cluster, Role::Prune, by);
+        let author = begin.await?;
+        let settings = Settings::default()
+            .with("repository", Some(repository.url()))
+            .with("signer", Some(signer.id()))
+            .with("keep", Some(policy))
+            .with("grace", Some(grace));
+        let configuration = seen(&author, "prune", &settings).await?;
+        let act = Act::new(action::PRUNE_BEGUN, &repository.url());
+        append(&author, &act.by(&author).configuration(configuration)).await?;
+        Ok(author)
+    }
+
+    /// Says how it ended, if it has done anything.
+    async fn ended(&self, told: &Pruned) -> Result<(), PipelineError> {
+        let Some(author) = self.author.get() else { return Ok(()) };
+        let details = PruneDetails {
+            objects_removed: told.objects_removed,
+            bytes_removed: told.bytes_removed,
+            objects_locked: told.objects_locked,
+        };
+        let act = self.end(action::PRUNE_ENDED).details(Details::Prune(details));
+        let act = match told.status {
+            "stopped" => {
+                act.failed(failure(self.request.exit_of, &PipelineError::Stopped.into()))
+            }
+            _ => act.succeeded(),
+        };
+        self.append(author, &act).await
+    }
+
+    /// Says why it ended; the error that is told is the one that ended it.
+    async fn failed(&self, error: JobError) -> JobError {
+        if let Some(author) = self.author.get() {
+            let act = self.end(action::PRUNE_FAILED).failed(failure(self.request.exit_of, &error));
+            if let Err(unrecorded) = self.append(author, &act).await {
+                tracing::warn!(%unrecorded, "that prune failed could not be recorded");
+            }
+        }
+        error
+    }
+
+    fn end(&self, action: &str) -> Act {
+        let Request { repository, signer, .. } = self.request;
+        let made = connections(repository, &[], Some(&**signer));
+        Act::new(action, &repository.url()).connections(made)
+    }
+
+    async fn append(&self, author: &Author, act: &Act) -> Result<(), PipelineError> {
+        let head = append(author, act).await?;
+        *self.audit_head.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+        Ok(())
     }
 
     async fn audit(
@@ -95,9 +157,7 @@ impl Work<'_> {
         subject: &str,
         record: Sha256Digest,
     ) -> Result<(), PipelineError> {
-        let head = append_audit(self.author().await?, action, subject, record).await?;
-        *self.audit_head.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
-        Ok(())
+        self.append(self.author().await?, &Act::new(action, subject).record(record)).await
     }
 
     fn head(&self) -> Option<ChainHead> {
@@ -114,8 +174,8 @@ impl Work<'_> {
         folder: &str,
     ) -> Result<Vec<(crate::store::Key, u64)>, PipelineError> {
         use futures::TryStreamExt;
-        let listed = self.request.repository.store().list(folder, None);
-        Ok(listed.map_ok(|info| (info.key, info.size)).try_collect().await?)
+        let stored = self.request.repository.stored(folder, None);
+        stored.map_ok(|found| (found.key, found.size)).try_collect().await
     }
 
     /// The key records of a DEK.

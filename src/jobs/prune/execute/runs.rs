@@ -5,15 +5,11 @@ use std::collections::HashSet;
 
 use super::Work;
 use crate::{
-    format::{MarkKind, Role, layout},
+    format::{MarkKind, Role, audit::action, layout},
     jobs::prune::{Planned, Pruned, leftovers::LeftRun},
     model::RunId,
     pipeline::{PipelineError, Removed, Standing, key, log::refresh, marked_run},
 };
-
-/// The acts, as the audit chain names them.
-const TOMBSTONED: &str = "run-tombstoned";
-const SWEPT: &str = "run-pruned";
 
 /// Gives tombstones to runs that have left something, and removes what those have left whose time
 /// is over.
@@ -36,7 +32,7 @@ pub(super) async fn sweep(
             let decided = author.decide(&subject, MarkKind::Tombstone, why, work.now, is_free);
             standing = match decided.await? {
                 Ok(mark) => {
-                    work.audit(TOMBSTONED, &left.run.to_string(), mark.sha256).await?;
+                    work.audit(action::PRUNE_RUN_TOMBSTONE, &left.run.to_string(), mark.sha256).await?;
                     Standing::Tombstoned(mark)
                 }
                 Err(standing) => standing,
@@ -49,7 +45,7 @@ pub(super) async fn sweep(
                 let author = work.author().await?;
                 let decided = author.decide(&subject, MarkKind::Sweep, why, work.now, is_due);
                 if let Ok(mark) = decided.await? {
-                    work.audit(SWEPT, &left.run.to_string(), mark.sha256).await?;
+                    work.audit(action::PRUNE_RUN_SWEPT, &left.run.to_string(), mark.sha256).await?;
                     going.push(left);
                 }
             }
@@ -117,7 +113,7 @@ async fn remove(
     left: LeftRun,
 ) -> Result<Removed, PipelineError> {
     let repository = &work.request.repository;
-    let mut removed = repository.remove(left.objects, work.now).await?;
+    let mut removed = repository.remove(left.objects).await?;
     // An archiver may have signed records of the log, even some that say nothing.
     let is_needed = left.role != Role::Backup
         || planned.gathered.audited.contains(&left.run)
@@ -126,6 +122,6 @@ async fn remove(
         return Ok(removed);
     }
     let record = layout::run(repository.cluster(), left.run);
-    removed.add(repository.remove(vec![(key(&record)?, 0)], work.now).await?);
+    removed.add(repository.remove(vec![(key(&record)?, 0)]).await?);
     Ok(removed)
 }

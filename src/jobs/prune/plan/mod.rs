@@ -7,15 +7,16 @@ mod policy;
 mod tests;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 pub use log::SettledCheckpoint;
 pub use policy::Policy;
 
 use crate::{
-    model::{Age, BackupId, Protection, Timestamp},
+    format::Manifest,
+    model::{Age, BackupId, ProofKind, Protection, Timestamp},
     pipeline::{
-        Horizon, Standing, is_locked,
+        Found, Horizon, Standing, is_locked,
         log::{Archive, Base, Lines},
     },
 };
@@ -37,6 +38,50 @@ pub struct Candidate {
     pub is_proven: bool,
     /// What was decided about it before.
     pub standing: Standing,
+}
+
+impl Candidate {
+    /// A backup, and what was decided about it before.
+    #[must_use]
+    pub fn of(found: &Found<Manifest>, standing: Standing) -> Self {
+        let manifest = &found.record;
+        Self {
+            id: manifest.backup_id.clone(),
+            finished_at: manifest.finished_at,
+            bytes_stored: manifest.bytes_stored,
+            base: Base::from(manifest),
+            needs: needs(manifest),
+            is_proven: manifest.proof != ProofKind::Framing,
+            standing,
+        }
+    }
+}
+
+/// What a manifest says that its backup was built on.
+pub(in crate::jobs) fn needs(_: &Manifest) -> Option<BackupId> {
+    None
+}
+
+/// The bases that are needed for all that can be reached since an instant, by their places among
+/// the candidates, which come newest first.
+pub(in crate::jobs) fn bases_since(
+    candidates: &[Candidate],
+    lines: &Lines<'_>,
+    since: Timestamp,
+) -> BTreeSet<usize> {
+    window::bases(candidates, lines, since)
+}
+
+/// How much of a log is needed for all that can be reached since an instant, or from any base:
+/// nothing behind the last checkpoint is left out.
+pub(in crate::jobs) fn horizon_since(
+    candidates: &[Candidate],
+    archive: &Archive,
+    lines: &Lines<'_>,
+    last: &SettledCheckpoint,
+    since: Option<Timestamp>,
+) -> Horizon {
+    log::horizon(archive, Some(last), candidates, since, lines)
 }
 
 /// Whether a backup stays, and why.

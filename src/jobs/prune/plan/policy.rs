@@ -1,5 +1,7 @@
 //! What an operator wants to keep.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::model::{Age, Period};
@@ -52,5 +54,17 @@ impl Policy {
             (Period::Month, "monthly", self.monthly),
             (Period::Year, "yearly", self.yearly),
         ]
+    }
+}
+
+impl fmt::Display for Policy {
+    /// As it is given on the command line, without the dashes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [("last", self.last)].into_iter();
+        let counts = counts.chain(self.periods().map(|(_, name, count)| (name, count)));
+        let counts = counts.filter_map(|(name, count)| Some(format!("keep-{name} {}", count?)));
+        let ages = [("keep-within", self.within), ("window", self.window)];
+        let ages = ages.iter().filter_map(|(name, age)| Some(format!("{name} {}", (*age)?)));
+        f.write_str(&counts.chain(ages).collect::<Vec<_>>().join(", "))
     }
 }

@@ -9,15 +9,15 @@ use crate::{
     },
     model::{BackupId, Timestamp},
     pipeline::{
-        Repository, Standing,
+        Found, Repository, Standing,
         log::{Base, Coverage, Line, Lines},
-        marked_backup, verify_chain,
+        marked_backup,
     },
 };
 
 /// A base, and the way behind it.
 pub(in crate::jobs::restore) struct Chosen<'a> {
-    pub(in crate::jobs::restore) manifest: Manifest,
+    pub(in crate::jobs::restore) found: Found<Manifest>,
     pub(in crate::jobs::restore) coverage: Coverage<'a>,
     /// Newer ones that are damaged.
     pub(in crate::jobs::restore) passed_over: Vec<BackupId>,
@@ -45,15 +45,13 @@ pub(in crate::jobs::restore) async fn find<'a>(
     if id.is_some() || *target == Target::Backup || lines.is_empty() {
         let found = choose(repository, *id).await?;
         uncondemned(repository, &found).await?;
-        let manifest = found.record;
-        let coverage = lines.along(&Base::from(&manifest), *line);
-        return match unfit(&manifest, &coverage, wanted, lines) {
-            None => Ok(Chosen { manifest, coverage, passed_over: Vec::new() }),
+        let coverage = lines.along(&Base::from(&found.record), *line);
+        return match unfit(&found.record, &coverage, wanted, lines) {
+            None => Ok(Chosen { found, coverage, passed_over: Vec::new() }),
             Some(unfit) => Err(refused(target, &[unfit])),
         };
     }
-    let (records, ..) = verify_chain(repository, None).await?;
-    let committed = Committed::of(&records);
+    let committed = Committed::read(repository).await?;
     let marks = repository.backup_marks().await?;
     let mut unfits = Vec::new();
     let mut passed_over = Vec::new();
@@ -62,17 +60,17 @@ pub(in crate::jobs::restore) async fn find<'a>(
             passed_over.push(id);
             continue;
         }
-        let manifest = match &found {
-            Ok(found) => match committed.contradicts(&id, Some(found)) {
+        let found = match found {
+            Ok(found) => match committed.contradicts(&id, Some(&found)) {
                 None => {
-                    let subject = marked_backup(found);
+                    let subject = marked_backup(&found);
                     let standing = marks.get(&id).map(|marks| marks.standing(&subject));
                     if let Some(mark) = standing.as_ref().and_then(Standing::condemned) {
                         let why = condemned(&id, mark);
                         unfits.push(Unfit { id, why, until: None });
                         continue;
                     }
-                    found.record.clone()
+                    found
                 }
                 Some(why) => {
                     passed_over.push(id.clone());
@@ -86,9 +84,9 @@ pub(in crate::jobs::restore) async fn find<'a>(
                 continue;
             }
         };
-        let coverage = lines.along(&Base::from(&manifest), *line);
-        match unfit(&manifest, &coverage, wanted, lines) {
-            None => return Ok(Chosen { manifest, coverage, passed_over }),
+        let coverage = lines.along(&Base::from(&found.record), *line);
+        match unfit(&found.record, &coverage, wanted, lines) {
+            None => return Ok(Chosen { found, coverage, passed_over }),
             Some(unfit) => unfits.push(unfit),
         }
     }

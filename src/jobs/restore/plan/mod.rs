@@ -14,11 +14,11 @@ pub(super) use look::format_description;
 pub(super) use selection::{PieceRule, Selection, Stop, Verdict};
 pub use target::Target;
 
-use super::JobError;
+use super::{JobError, Recorded};
 use crate::{
     crypto::kms::Kms,
     format::Manifest,
-    model::{BackupId, Gtid, GtidState, HistoryId, Timestamp},
+    model::{BackupId, Gtid, GtidState, HistoryId, Sha256Digest, Timestamp},
     mysql::replication::Group,
     pipeline::{
         Progress, Repository,
@@ -40,6 +40,8 @@ pub(super) struct Wanted<'a> {
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
     pub(super) manifest: Manifest,
+    /// SHA-256 of its stored bytes.
+    pub(super) manifest_sha256: Sha256Digest,
     pub(super) target: Target,
     /// The way; no more of it than is needed.
     pub(super) coverage: Coverage<'a>,
@@ -100,6 +102,9 @@ pub struct Planned {
     pub stamps_go_back: bool,
     /// Newer backups that are damaged; the base leads to the same point.
     pub passed_over: Vec<BackupId>,
+    /// Whether this was recorded; a restore says it of itself.
+    #[serde(flatten)]
+    pub recorded: Recorded,
 }
 
 impl Plan<'_> {
@@ -135,6 +140,7 @@ impl Plan<'_> {
             next: self.next.clone(),
             stamps_go_back: self.stamps_go_back,
             passed_over: self.passed_over.clone(),
+            recorded: Recorded::default(),
         }
     }
 
@@ -146,7 +152,7 @@ impl Plan<'_> {
         request: &Wanted<'_>,
         progress: &Arc<Progress>,
     ) -> Result<Plan<'l>, JobError> {
-        let base::Chosen { manifest, mut coverage, passed_over } =
+        let base::Chosen { found, mut coverage, passed_over } =
             base::find(repository, lines, request).await?;
         if request.target == Target::Backup {
             coverage.pieces.clear();
@@ -156,7 +162,8 @@ impl Plan<'_> {
             skippable(gtid, &coverage)?;
         }
         let mut plan = Plan {
-            manifest,
+            manifest: found.record,
+            manifest_sha256: found.sha256,
             target: request.target.clone(),
             coverage,
             stop: None,

@@ -76,8 +76,14 @@ fn archive(segments: Vec<(u64, LogRange)>, more: Vec<LogRecord>) -> Archive {
         server: server.clone(),
         history,
     };
-    let epoch =
-        EpochEntry { reason: EpochReason::First, server, history, parent: None, resumes: None };
+    let epoch = EpochEntry {
+        reason: EpochReason::First,
+        server,
+        history,
+        parent: None,
+        resumes: None,
+        connections: Vec::new(),
+    };
     let notes = [note(1, LogEntry::Epoch(epoch))].into_iter().chain(more).collect();
     let segments = segments.into_iter();
     Archive {

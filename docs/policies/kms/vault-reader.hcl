@@ -1,0 +1,2 @@
+# Restore, verify, find: may unwrap, and nothing else.
+path "transit/decrypt/KEY"     { capabilities = ["update"] }

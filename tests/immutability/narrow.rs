@@ -1,0 +1,194 @@
+//! The whole of Backstay with the narrowest rights, in a bucket whose locks nobody can lift.
+
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_s3::Client;
+use serde_json::Value;
+
+use crate::{
+    home::{Home, strs},
+    load, locked,
+    mariadb::MariaDb,
+    minio::Minio,
+    policies::Session,
+    stage::{self, LOCK},
+};
+
+/// A server, and what is backed up and archived of it under locks.
+pub(crate) struct Locked {
+    pub(crate) server: MariaDb,
+    pub(crate) home: Home,
+    pub(crate) bucket: &'static str,
+    pub(crate) writer: Session,
+    pub(crate) reader: Session,
+}
+
+impl Locked {
+    pub(crate) async fn new(bucket: &'static str) -> Self {
+        let server = MariaDb::start(&["--binlog-format=ROW"]);
+        load::seed(&server.socket, 300).await;
+        let home = stage::home(bucket).await;
+        let (writer, reader) =
+            (stage::role("writer.json", bucket).await, stage::role("reader.json", bucket).await);
+        let locked = Self { server, home, bucket, writer, reader };
+        locked.backs_up("one");
+        stage::insert(&locked.server.socket, "archived").await;
+        locked.archives();
+        locked.backs_up("two");
+        stage::insert(&locked.server.socket, "archived, too").await;
+        locked.archives();
+        locked
+    }
+
+    pub(crate) fn backs_up(&self, id: &str) -> Value {
+        let args = stage::backup(&self.home, &self.server.socket, id);
+        stage::write_as(&self.home, &self.writer, &strs(&args)).expect(0).json()
+    }
+
+    pub(crate) fn archives(&self) {
+        let args = stage::archive(&self.home, &self.server.socket, &LOCK);
+        stage::write_as(&self.home, &self.writer, &strs(&args)).expect(0);
+    }
+
+    /// Restores everything as the reader, and compares it with what the server has now.
+    pub(crate) async fn comes_back(&self, name: &str) -> Value {
+        let datadir = self.home.path(name);
+        let args = ["restore", "--datadir", datadir.to_str().unwrap()];
+        let done = stage::run_as(&self.home, &self.reader, &args).expect(0).json();
+        assert_eq!(done["status"], "proven", "{done}");
+        assert_eq!(stage::restored(&datadir).await, load::checksums(&self.server.socket).await);
+        done
+    }
+}
+
+/// Until when each object is locked at the least, in days from now.
+async fn days_locked(client: &Client, bucket: &str) -> Vec<(String, f64)> {
+    let mut all = Vec::new();
+    for seen in locked::versions(client, bucket).await {
+        if seen.key.contains("/probe/") && !seen.key.contains("-p") {
+            // It proves that nothing is overwritten, and need not stay.
+            continue;
+        }
+        let head = client.head_object().bucket(bucket).key(&seen.key).version_id(&seen.id);
+        let head = head.send().await.unwrap();
+        let mode = head.object_lock_mode().map(|mode| mode.as_str().to_owned());
+        assert_eq!(mode.as_deref(), Some("COMPLIANCE"), "{}", seen.key);
+        let until = head.object_lock_retain_until_date().unwrap().secs();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let left = until - i64::try_from(now).unwrap();
+        all.push((seen.key, f64::from(i32::try_from(left).unwrap()) / 86_400.0));
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_works_with_no_right_to_delete_or_decrypt() {
+    let all = Locked::new("narrow").await;
+    let (client, bucket) = (Minio::shared().client(), all.bucket);
+
+    // Everything is locked, and for longer what opens or proves the rest.
+    let days = days_locked(&client, bucket).await;
+    for (key, left) in &days {
+        let least = match key.split('/').nth(2).unwrap() {
+            "cluster.json" | "runs" | "audit" => 400.0,
+            "keys" => 37.0,
+            _ => 30.0,
+        };
+        assert!(*left > least - 0.01, "{key} is locked for {left} days, and not {least}");
+    }
+    for part in
+        ["cluster.json", "runs/", "keys/", "manifest.json", "vol-", "audit/", "log/", "segments/"]
+    {
+        assert!(days.iter().any(|(key, _)| key.contains(part)), "no {part} in {days:?}");
+    }
+    // The record of the cluster, and of the run that made it, are locked anew by each run.
+    let first = days.iter().find(|(key, _)| key.ends_with("cluster.json")).unwrap().1;
+    assert!(first > 399.999);
+
+    // What the writer may not do the store refuses.
+    let writer = all.writer.client();
+    let versions = locked::versions(&client, bucket).await;
+    let named = |part: &str| versions.iter().find(|seen| seen.key.contains(part)).unwrap();
+    for part in ["vol-00000", "manifest.json", "cluster.json", "log/", "keys/"] {
+        let seen = named(part);
+        assert!(
+            locked::remove(&writer, bucket, seen, false).await.unwrap().contains("AccessDenied")
+        );
+        let hidden = writer.delete_object().bucket(bucket).key(&seen.key).send().await;
+        assert!(hidden.is_err(), "{part}: the writer deletes");
+        let minute = Duration::from_secs(60);
+        assert!(locked::relock(&writer, bucket, seen, "COMPLIANCE", minute).await.is_some());
+        // Nor may root, whose rights have no end.
+        assert!(locked::remove(&client, bucket, seen, true).await.is_some(), "{part}");
+        assert!(locked::relock(&client, bucket, seen, "COMPLIANCE", minute).await.is_some());
+        assert!(locked::relock(&client, bucket, seen, "GOVERNANCE", minute).await.is_some());
+    }
+    for (part, readable) in
+        [("vol-", false), ("segments/", false), ("manifest", true), ("log/", true)]
+    {
+        let get = writer.get_object().bucket(bucket).key(&named(part).key).send().await;
+        assert_eq!(get.is_ok(), readable, "the writer reads {part}");
+    }
+
+    // The reader sees, checks and restores all of it, and writes nothing.
+    let run = |args: &[&str]| stage::run_as(&all.home, &all.reader, args);
+    assert_eq!(run(&["list"]).expect(0).json().as_array().unwrap().len(), 2);
+    run(&["window"]).expect(0);
+    let verified = run(&["verify"]).expect(0).json();
+    assert_eq!((&verified["status"], &verified["lock"]["status"]), (&"ok".into(), &"ok".into()));
+    let promised = verified["lock"]["promised"].as_u64().unwrap();
+    assert!(promised as usize > days.len() / 2, "{promised} of {}", days.len());
+    all.comes_back("new").await;
+    let args = stage::backup(&all.home, &all.server.socket, "by-the-reader");
+    stage::run_as(&all.home, &all.reader, &strs(&args)).expect(5).says("AccessDenied");
+
+    // One who may record what it does does so, and writes nothing else.
+    let recording = stage::role("recording-reader.json", bucket).await;
+    let args = ["verify", "--quick", "--audit", "required"];
+    let verified = stage::run_as(&all.home, &recording, &args).expect(0).json();
+    assert_ne!(verified["audit_head"], verified["verified_head"], "{verified}");
+    let put = recording.client().put_object().bucket(bucket).key("p/c/backups/three/manifest.json");
+    assert!(put.send().await.is_err(), "a reader writes a manifest");
+    let refused = stage::run_as(&all.home, &all.reader, &args);
+    refused.expect(3).says("audit");
+
+    let shown = run(&["show", "two"]).expect(0).json();
+    assert_eq!(shown["manifest"]["lock"]["mode"], "compliance", "{shown}");
+    let doctor = stage::write_as(
+        &all.home,
+        &all.writer,
+        &[&["doctor", "--format", "text"][..], &LOCK].concat(),
+    );
+    let doctor = doctor.expect(0);
+    assert!(doctor.out.contains("locked by compliance for 30.0 days, evidence for 400.0 days"));
+    assert!(doctor.out.contains("any point of the last 30.0 days"), "{}", doctor.out);
+
+    // With what the bucket's policy forbids, a short lock is refused, too.
+    let bucket_policy: Value =
+        serde_json::from_str(&crate::policies::policy("bucket.json", bucket)).unwrap();
+    let mut rule = bucket_policy["Statement"][1].clone();
+    assert_eq!(rule["Sid"], "NoShorterLock");
+    rule.as_object_mut().unwrap().remove("Principal");
+    let put = serde_json::json!({"Effect": "Allow", "Action": ["s3:PutObject", "s3:PutObjectRetention"],
+        "Resource": format!("arn:aws:s3:::{bucket}/*")});
+    let strict = serde_json::json!({"Version": "2012-10-17", "Statement": [put, rule]}).to_string();
+    let strict = Session::of(Minio::shared(), &strict).await.client();
+    let lock_for = |days: u64| {
+        let until = SystemTime::now() + Duration::from_hours(24 * days) + Duration::from_mins(1);
+        let put = strict.put_object().bucket(bucket).key(format!("p/c/probe/{days}"));
+        let put = put.object_lock_mode(aws_sdk_s3::types::ObjectLockMode::Governance);
+        put.object_lock_retain_until_date(until.into()).send()
+    };
+    assert!(lock_for(3).await.is_err(), "three days, where thirty are the least");
+    lock_for(31).await.unwrap();
+
+    // The pruner removes what no lock holds, and lifts none.
+    let pruner = stage::role("pruner.json", bucket).await.client();
+    let seen = named("vol-00000");
+    assert!(locked::remove(&pruner, bucket, seen, true).await.is_some());
+    assert!(pruner.get_object().bucket(bucket).key(&seen.key).send().await.is_err());
+    locked::put(&client, bucket, "p/c/backups/left/behind/by-a-killed-run", "junk").await;
+    let versions = locked::versions(&client, bucket).await;
+    let left = versions.iter().find(|seen| seen.key.contains("by-a-killed-run")).unwrap();
+    assert_eq!(locked::remove(&pruner, bucket, left, false).await, None);
+}
