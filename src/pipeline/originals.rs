@@ -3,12 +3,11 @@
 use bytes::Bytes;
 
 use super::{
-    Found, PipelineError, Repository,
-    candidates::Candidates,
+    ChainHead, Finding, Found, PipelineError, Repository, candidates::Candidates,
     repository::SignedByRun,
 };
 use crate::{
-    format::{AuditRecord, ClusterRecord, KeyRecord, MAX_RECORD_BYTES, Manifest, layout},
+    format::{AuditRecord, ClusterRecord, KeyRecord, MAX_RECORD_BYTES, Manifest, RunRecord, layout},
     model::{BackupId, RunId},
 };
 
@@ -68,6 +67,40 @@ impl Repository {
         number: u64,
     ) -> Result<(Found<AuditRecord>, Bytes), PipelineError> {
         self.original(&layout::audit(self.cluster(), number)).await
+    }
+
+    /// The audit chain of the repository that this one was copied from, as far as it was copied:
+    /// shows each record, up to the first that does not follow; the finding tells which.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn origin_trail(
+        &self,
+        mut show: impl FnMut(&Found<AuditRecord>),
+    ) -> Result<(ChainHead, Option<Finding>), PipelineError> {
+        let mut head = ChainHead::EMPTY;
+        loop {
+            let number = head.number + 1;
+            let object = layout::origin_audit(self.cluster(), number);
+            let is_it = |record: &AuditRecord, _: &RunRecord| {
+                if record.number != number || record.previous != head.sha256 {
+                    let why = "it does not follow the record before it";
+                    return Err(PipelineError::integrity(&object, why));
+                }
+                Ok(())
+            };
+            match self.record_of_cluster(&object, is_it).await {
+                Ok(Some(found)) => {
+                    head = ChainHead { number, sha256: found.sha256 };
+                    show(&found);
+                }
+                Ok(None) => return Ok((head, None)),
+                Err(PipelineError::Integrity { object, why }) => {
+                    return Ok((head, Some(Finding { object, chunk: None, why })));
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn original<P: SignedByRun>(

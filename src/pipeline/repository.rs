@@ -33,16 +33,16 @@ const PARALLEL: usize = 8;
 
 /// A record that its run signs.
 pub(super) trait SignedByRun: Payload {
-    /// Whether a run that only reads may write it.
-    const BY_READERS: bool;
+    /// Whether a run may write it that adds nothing to what is backed up.
+    const BY_KEEPERS: bool;
     fn run_id(&self) -> RunId;
     fn cluster(&self) -> ClusterUuid;
 }
 
 macro_rules! signed_by_run {
-    ($($name:ident: $readers:literal),*) => {$(
+    ($($name:ident: $keepers:literal),*) => {$(
         impl SignedByRun for $name {
-            const BY_READERS: bool = $readers;
+            const BY_KEEPERS: bool = $keepers;
 
             fn run_id(&self) -> RunId {
                 self.run_id
@@ -57,7 +57,7 @@ macro_rules! signed_by_run {
 
 signed_by_run!(
     ClusterRecord: false, KeyRecord: false, AuditRecord: true, Manifest: false, LogRecord: false,
-    MarkRecord: false, HorizonRecord: false
+    MarkRecord: true, HorizonRecord: true
 );
 
 /// A record that has been believed, and the hash of its stored bytes.
@@ -474,8 +474,17 @@ impl Repository {
                 "it belongs to another cluster than its run",
             ));
         }
-        if run.role == Role::Read && !P::BY_READERS {
-            return Err(PipelineError::integrity(object, "its run may write audit records alone"));
+        match run.role {
+            _ if P::BY_KEEPERS => {}
+            Role::Backup | Role::Archive | Role::Rewrap => {}
+            Role::Read => {
+                let why = "its run may write audit records alone";
+                return Err(PipelineError::integrity(object, why));
+            }
+            Role::Prune | Role::Copy => {
+                let why = format!("its run is one of role {}: it may not write this", run.role);
+                return Err(PipelineError::integrity(object, why));
+            }
         }
         Ok(Found { record, sha256: digest(bytes) })
     }

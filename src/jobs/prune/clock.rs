@@ -42,7 +42,7 @@ pub(super) async fn against_store(repository: &Repository) -> Result<(), JobErro
     let before = Timestamp::now();
     store.create(&object, Bytes::from("what time is it?\n")).await.map_err(PipelineError::from)?;
     let looked = store.head(&object).await;
-    let removed = store.delete(&object).await;
+    let removed = store.erase(&object).await;
     let at = looked.map_err(PipelineError::from)?.modified;
     removed.map_err(PipelineError::from)?;
     match at {

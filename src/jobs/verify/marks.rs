@@ -1,4 +1,5 @@
-//! Marks and horizons: one that is not believed says nothing, and somebody should know of it.
+//! Marks, horizons and, in a copy, the audit chain of what it is a copy of: what is not believed says
+//! nothing, and somebody should know of it.
 
 use super::Problem;
 use crate::pipeline::{Marks, PipelineError, Repository};
@@ -9,5 +10,6 @@ pub(super) async fn check(repository: &Repository) -> Result<Vec<Problem>, Pipel
     let backups = repository.backup_marks().await?.into_values().flat_map(of);
     let runs = repository.run_marks().await?.into_values().flat_map(of);
     let horizons = repository.horizon().await?.findings;
-    Ok(backups.chain(runs).chain(horizons).map(Into::into).collect())
+    let (_, origin) = repository.origin_trail(|_| ()).await?;
+    Ok(backups.chain(runs).chain(horizons).chain(origin).map(Into::into).collect())
 }
