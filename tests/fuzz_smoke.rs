@@ -287,3 +287,9 @@ fn info_files() {
 fn key_files() {
     smoke("key_file", targets::key_file, &[key_file()]);
 }
+
+#[test]
+fn verdict_streams() {
+    let good = include_bytes!("vectors/streams/complete.stream").to_vec();
+    smoke("verdict_stream", targets::verdict_stream, &[good]);
+}

@@ -57,7 +57,7 @@ fn jobs() -> Fallible<BTreeMap<String, Value>> {
 fn every_manifest_bears_the_name_of_its_job() -> Fallible<()> {
     let workloads = workloads()?;
     let names: Vec<_> = workloads.keys().collect();
-    assert_eq!(names, ["archive", "backup", "prune", "restore", "verify"]);
+    assert_eq!(names, ["archive", "backup", "exporter", "prune", "restore", "verify"]);
     for (job, spec) in &workloads {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jobs");
         assert!(
@@ -199,6 +199,21 @@ fn the_archiver_stands_by_can_be_replaced_and_cannot_decrypt() -> Fallible<()> {
     assert_eq!(value("BACKSTAY_LISTEN"), Some(json!("0.0.0.0:9405")));
     assert_eq!(value("BACKSTAY_KEK"), Some(json!("file:/run/keys/kek.pub")));
     assert_eq!(pod["volumes"][0]["secret"]["secretName"], "backstay-writer");
+    Ok(())
+}
+
+#[test]
+fn the_exporter_has_no_key_at_all() -> Fallible<()> {
+    let workloads = workloads()?;
+    let pod = &workloads["exporter"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!(container["ports"], json!([{ "name": "metrics", "containerPort": 9407 }]));
+    let env = container["env"].as_array().ok_or("env")?;
+    let value = |name: &str| env.iter().find(|v| v["name"] == name).map(|v| v["value"].clone());
+    assert_eq!(value("BACKSTAY_KEK"), None);
+    assert_eq!(value("BACKSTAY_TRUST"), Some(json!("/run/keys/kek.trust")));
+    let items = &pod["volumes"][0]["secret"]["items"];
+    assert_eq!(*items, json!([{ "key": "kek.trust", "path": "kek.trust" }]));
     Ok(())
 }
 

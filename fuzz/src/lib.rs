@@ -13,7 +13,7 @@ use backstay::{
         replication::{Captured, Events, Transaction, Transactions, Wanted},
         xbstream::{Dialect, Extractor, SyncPolicy, Validator},
     },
-    pipeline::log::LogState,
+    pipeline::{log::LogState, verdict::VerdictReader},
 };
 
 /// What reads also writes itself.
@@ -324,4 +324,14 @@ pub fn info_files(data: &[u8]) {
 pub fn key_file(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let _ = KeyFile::parse(text);
+}
+
+/// A stream of the agent: it ends with a verdict, or with an error that stays.
+pub fn verdict_stream(data: &[u8]) {
+    let Ok((_, mut reader)) = VerdictReader::begin(data) else { return };
+    let pending = reader.pending();
+    let mut out = Vec::new();
+    let read = std::io::Read::read_to_end(&mut reader, &mut out);
+    assert_eq!(read.is_ok(), pending.given().is_some());
+    assert_eq!(std::io::Read::read(&mut reader, &mut [0]).is_ok(), read.is_ok());
 }

@@ -8,10 +8,13 @@ use super::{
     audit::AuditCommand,
     copy::CopyArgs,
     doctor::DoctorArgs,
+    exporter::ExporterArgs,
     find::FindArgs,
     keys::KeysCommand,
+    lock::LockArgs,
     prune::{HoldArgs, PruneArgs, UnholdArgs},
     report::ReportArgs,
+    serve::ServeArgs,
 };
 use crate::{
     model::{BackupId, ClusterName, Gtid, GtidState, HistoryId, Timestamp},
@@ -123,48 +126,6 @@ pub(super) struct StoreArgs {
     pub(super) lock: LockArgs,
 }
 
-/// How strict a lock is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Lock {
-    /// Whoever has a right of its own can lift it
-    Governance,
-    /// Nobody can lift it, whatever their rights
-    Compliance,
-}
-
-/// For whoever writes to a bucket with Object Lock.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Object Lock")]
-pub(super) struct LockArgs {
-    /// Lock every object that is written against removal; needs a bucket with Object Lock
-    #[arg(long, global = true, env = "BACKSTAY_LOCK", value_name = "MODE", requires = "lock_for")]
-    pub(super) lock: Option<Lock>,
-    /// For how long what is restored is locked, from when it is written: the window that shall be
-    /// restorable, and the time between two base backups: 35d
-    #[arg(
-        long,
-        global = true,
-        env = "BACKSTAY_LOCK_FOR",
-        value_name = "DURATION",
-        value_parser = long_duration,
-        requires = "lock"
-    )]
-    pub(super) lock_for: Option<Duration>,
-    /// For how long the audit chain and who signed it are locked, when that shall be longer: 400d
-    #[arg(
-        long,
-        global = true,
-        env = "BACKSTAY_LOCK_AUDIT_FOR",
-        value_name = "DURATION",
-        value_parser = long_duration,
-        requires = "lock"
-    )]
-    pub(super) lock_audit_for: Option<Duration>,
-    /// Put a legal hold on everything, too, which ends when somebody lifts it
-    #[arg(long, global = true, env = "BACKSTAY_LOCK_HOLD", requires = "lock")]
-    pub(super) lock_hold: bool,
-}
-
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Take a base backup: engine → zstd → AES-256-GCM → object store, committed only when proven whole
@@ -193,6 +154,10 @@ pub(super) enum Command {
     Unhold(UnholdArgs),
     /// Check from here whether backups and restores would work, and say what to do
     Doctor(Box<DoctorArgs>),
+    /// Stream backups from beside the database over mutual TLS, to clients known by name; holds no key
+    Serve(Box<ServeArgs>),
+    /// Tell Prometheus what the repository says of its clusters: age, window, gaps, keys; needs no key
+    Exporter(ExporterArgs),
     /// Make local keys and trust files, wrap every backup's key for another KEK, tell which KEK opens what
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -322,15 +287,18 @@ Examples:
                                                    a second key opens it, too: its private half lies in a safe
   backstay backup --id nightly-$JOB_UID …          again with the same id: already complete, or a new attempt
   xtrabackup --backup --stream=xbstream … | backstay backup --source stdin --engine xtrabackup
-  backstay backup --source https://db-0:8443 --source-ca ca.crt --source-cert tls.crt --source-key tls.key \\
-      --engine xtrabackup")]
+  backstay backup --source https://db-0:8443 --source-ca ca.crt --source-cert tls.crt --source-key tls.key
+                                                   from `backstay serve`, which needs no login from here
+  backstay backup --source https://db-0:8443/cluster/backup --engine xtrabackup …
+                                                   from a manager, whose stream has no verdict")]
 pub(super) struct BackupArgs {
     #[command(flatten)]
     pub(super) mysql: MysqlArgs,
     /// What makes the backup
     #[arg(long, env = "BACKSTAY_ENGINE", value_name = "ENGINE", default_value = "auto")]
     pub(super) engine: Engine,
-    /// Where the stream comes from: local (run the engine here), stdin, or https://HOST:PORT
+    /// Where the stream comes from: local (run the engine here), stdin, or https://HOST:PORT, which is
+    /// an agent (`backstay serve`) or a manager that answers GET /cluster/backup
     #[arg(long, env = "BACKSTAY_SOURCE", value_name = "SOURCE", default_value = "local")]
     pub(super) source: String,
     /// The backup's name; the same name again never makes a second backup [default: a time stamp]
@@ -403,19 +371,7 @@ pub(super) struct ArchiveArgs {
     pub(super) also: AlsoArgs,
 }
 
-/// Days, weeks and years, beside what [`duration`] takes.
-fn long_duration(text: &str) -> Result<Duration, String> {
-    let days = [("d", 1), ("w", 7), ("y", 365)].into_iter().find_map(|(unit, days)| {
-        let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        count.checked_mul(days * 24).map(Duration::from_hours)
-    });
-    match days.map_or_else(|| duration(text), Ok)? {
-        Duration::ZERO => Err("a lock for no time locks nothing".to_owned()),
-        length => Ok(length),
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration = text.parse().map_err(|e: jiff::Error| e.to_string())?;
     Duration::try_from(parsed).map_err(|_| "a duration is not negative".to_owned())
 }

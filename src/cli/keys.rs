@@ -132,7 +132,7 @@ pub(super) async fn run(
             let made = keys::trust(global.trust_file()?, &*global.signer().await?, &roles)?;
             Ok(success(global.format, &made))
         }
-        KeysCommand::Rewrap { to, drop } => rewrap(global, &to, drop, progress).await,
+        KeysCommand::Rewrap { to, drop } => Box::pin(rewrap(global, &to, drop, progress)).await,
         KeysCommand::Status => {
             let repository = global.repository().await?;
             global.fresh(&repository).await?;
@@ -164,7 +164,7 @@ async fn rewrap(
         exit_of: exit::of,
         progress: Arc::clone(progress),
     });
-    let result = with_progress("rewrap", progress, job).await?;
+    let result = with_progress("rewrap", progress, Box::pin(job)).await?;
     output::success(global.format, &result);
     Ok(match (result.status, result.worst()) {
         (_, None) => ExitCode::SUCCESS,

@@ -23,16 +23,30 @@ pub(super) async fn start(
     address: SocketAddr,
     status: Arc<Status>,
 ) -> Result<JoinHandle<()>, JobError> {
-    let listener = TcpListener::bind(address).await.map_err(|e| JobError::Usage {
-        what: format!("listen on {address}: {e}"),
-        hint: "give --listen a free address, such as 0.0.0.0:9405".into(),
-    })?;
     let (metrics_of, ready_of) = (Arc::clone(&status), status);
     let app = Router::new()
         // The archiver's loop and this server share one thread: whoever is answered knows that it turns.
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(move || async move { ready(&ready_of.read()) }))
-        .route("/metrics", get(move || async move { exposition(&metrics_of.read()) }));
+        .route(
+            "/metrics",
+            get(move || async move {
+                super::exposition::response(text(&metrics_of.read(), Timestamp::now()))
+            }),
+        );
+    answer(address, "--listen", app).await
+}
+
+/// Answers at this address, which this flag gave, until the task is aborted.
+pub(super) async fn answer(
+    address: SocketAddr,
+    flag: &str,
+    app: Router,
+) -> Result<JoinHandle<()>, JobError> {
+    let listener = TcpListener::bind(address).await.map_err(|e| JobError::Usage {
+        what: format!("listen on {address}: {e}"),
+        hint: format!("give {flag} a free address, such as 0.0.0.0:9405"),
+    })?;
     Ok(tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).await {
             tracing::error!(%error, "metrics and probes are no longer answered");
@@ -44,10 +58,6 @@ fn ready(now: &Snapshot) -> impl IntoResponse + use<> {
     let code =
         if now.condition.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, format!("{}\n", now.condition.name()))
-}
-
-fn exposition(now: &Snapshot) -> impl IntoResponse + use<> {
-    ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], text(now, Timestamp::now()))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus knows nothing but floats")]

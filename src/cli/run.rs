@@ -11,9 +11,9 @@ use super::{
     },
     audit, copy, doctor,
     exit::{self, Exit},
-    find, keys, listen,
+    exporter, find, keys, listen,
     output::{self, Text},
-    progress, prune, report, wire,
+    progress, prune, report, serve, wire,
 };
 use crate::{
     jobs::{self, JobError, restore::Target},
@@ -116,6 +116,10 @@ async fn dispatch(
             output::success(format, &checks);
             Ok(code)
         }
+        Command::Serve(args) => Ok(success(format, &Box::pin(serve::run(*args, progress)).await?)),
+        Command::Exporter(args) => {
+            Ok(success(format, &Box::pin(exporter::run(global, args, progress)).await?))
+        }
         Command::Keys(command) => Box::pin(keys::run(global, command, progress)).await,
         Command::Audit(command) => audit::run(global, command).await,
         Command::Report(args) => report::run(global, *args).await,
@@ -187,8 +191,7 @@ async fn backup(
         what: "a stream does not say which engine wrote it".into(),
         hint: "give --engine xtrabackup or --engine mariadb-backup".into(),
     };
-    let streamed =
-        || args.engine.kind().filter(|kind| *kind != EngineKind::Clone).ok_or_else(needs_engine);
+    let streamed = args.engine.kind().filter(|kind| *kind != EngineKind::Clone);
     let source = match args.source.as_str() {
         "local" => jobs::backup::Source::Local {
             connect: args.mysql.required()?,
@@ -196,9 +199,9 @@ async fn backup(
             datadir: args.datadir.clone(),
             scratch: args.scratch.clone(),
         },
-        "stdin" => jobs::backup::Source::Stdin { engine: streamed()? },
+        "stdin" => jobs::backup::Source::Stdin { engine: streamed.ok_or_else(needs_engine)? },
         url if url.starts_with("https://") => jobs::backup::Source::Https {
-            engine: streamed()?,
+            engine: args.engine.kind(),
             source: jobs::backup::HttpsSource {
                 url: url.to_owned(),
                 ca: args.source_ca.clone(),

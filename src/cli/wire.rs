@@ -10,10 +10,9 @@ use clap::ValueEnum as _;
 use secrecy::SecretString;
 
 use super::{
-    args::{
-        AlsoArgs, Global, Lock, LockArgs, MysqlArgs, StoreArgs, TlsMode, WitnessArgs, WitnessMode,
-    },
+    args::{AlsoArgs, Global, MysqlArgs, StoreArgs, TlsMode, WitnessArgs, WitnessMode},
     exit,
+    lock::{Lock, LockArgs},
     providers::{self, Named},
 };
 use crate::{
@@ -59,14 +58,12 @@ impl Global {
 
     /// The same, for a job that waits for an absent store by itself: it wants to know soon.
     pub(super) async fn impatient_repository(&self) -> Result<Arc<Repository>, JobError> {
-        let seconds = Duration::from_secs;
-        self.repository_by(StoreOptions {
-            retry_for: seconds(15),
-            connect_timeout: seconds(5),
-            stall_timeout: seconds(10),
-            ..StoreOptions::default()
-        })
-        .await
+        self.repository_by(impatience()).await
+    }
+
+    /// The object store alone, for such a job.
+    pub(super) async fn impatient_store(&self) -> Result<Arc<dyn Store>, JobError> {
+        self.store_by(impatience()).await
     }
 
     /// The repository that is read and not written to: what is said of locks is meant for another.
@@ -388,6 +385,16 @@ impl MysqlArgs {
     /// How to reach the server.
     pub(super) fn required(&self) -> Result<ConnectOptions, JobError> {
         self.options()?.ok_or_else(|| missing("--mysql-socket", "PATH (or --mysql-host HOST)"))
+    }
+}
+
+fn impatience() -> StoreOptions {
+    let seconds = Duration::from_secs;
+    StoreOptions {
+        retry_for: seconds(15),
+        connect_timeout: seconds(5),
+        stall_timeout: seconds(10),
+        ..StoreOptions::default()
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) async fn check(repository: &Repository, need: Need) -> Result<(), Job
         Outlook::Lasts => Ok(()),
         Outlook::MayEnd => {
             tracing::warn!(
-                identity = %told(&access),
+                identity = %told(access),
                 ends = %end,
                 "the store's credentials may end before this job does, and nobody renews them: give it \
                  an identity that the platform renews, or credentials that last longer"
@@ -54,7 +54,7 @@ pub(super) async fn check(repository: &Repository, need: Need) -> Result<(), Job
         Outlook::Ends => Err(JobError::preflight(
             format!(
                 "the store's credentials ({}) end at {end}, and nobody renews them",
-                told(&access)
+                told(access)
             ),
             "give new ones; better, an identity that the platform renews (docs/identities.md)",
         )),

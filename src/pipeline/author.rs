@@ -16,7 +16,7 @@ use crate::{
     },
     format::{Envelope, Payload, Role, RunIdentity, RunRecord, layout},
     model::{ClusterUuid, DekId, RunId, Sha256Digest, Timestamp},
-    store::{Keep, StoreErrorKind},
+    store::{Keep, StoreErrorKind, probe_create_only},
 };
 
 /// Who stands behind a run.
@@ -79,7 +79,14 @@ impl Author {
         cluster: ClusterUuid,
         by: Introduction<'_>,
     ) -> Result<Self, PipelineError> {
-        let author = Self::new(repository, cluster, RunId::from_bytes(crypto::random()?))?;
+        let id = RunId::from_bytes(crypto::random()?);
+        let store = repository.store();
+        // Where versions are kept the oldest counts, whatever becomes of a condition.
+        if !store.keeps_versions().await? {
+            let folder = format!("{}/", repository.cluster());
+            probe_create_only(&**store, &folder, &id.to_string()).await?;
+        }
+        let author = Self::new(repository, cluster, id)?;
         author.introduce(&by, Role::Read, None).await?;
         Ok(author)
     }
@@ -137,8 +144,8 @@ impl Author {
         let (payload, signed) = Envelope::prepare(&record).map_err(bad)?;
         let signature = by.signer.sign(&signed).await?;
         if !self.repository.believes(&signed, &signature, by.signer.id(), role) {
-            let signer = by.signer.id().to_owned();
-            return Err(SignerError::Untrusted { signer, role: role.name() }.into());
+            let (id, role) = (by.signer.id().to_owned(), role.name());
+            return Err(SignerError::Untrusted { signer: id, role }.into());
         }
         let stored =
             Envelope::seal::<RunRecord>(&payload, by.signer.id(), &signature).map_err(bad)?;

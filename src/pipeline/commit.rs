@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Class, PipelineError, Run};
+use super::{Class, PipelineError, Run, verdict::Verdict};
 use crate::{
     format::{Manifest, layout},
     model::{ProofKind, Sha256Digest},
@@ -15,6 +15,8 @@ use crate::{
 pub enum Ending {
     /// We reaped the engine. Only [`crate::process`] can make a `CleanExit`.
     Exit(CleanExit),
+    /// Our agent did, and its verdict fits what was received. Only [`super::verdict`] can make one.
+    Verdict(Box<Verdict>),
     /// Nobody said anything.
     Framing,
 }
@@ -25,6 +27,7 @@ impl Ending {
     pub fn kind(&self) -> ProofKind {
         match self {
             Self::Exit(_) => ProofKind::Exit,
+            Self::Verdict(_) => ProofKind::Verdict,
             Self::Framing => ProofKind::Framing,
         }
     }
@@ -59,7 +62,11 @@ pub async fn commit(run: &Run, commit: Commit) -> Result<Committed, PipelineErro
     manifest.proof = ending.kind();
     manifest.files = stream.files();
     manifest.payload_bytes = stream.payload_bytes();
-    if stream.stream_bytes() != manifest.bytes_read {
+    let told = match &ending {
+        Ending::Verdict(verdict) => verdict.bytes(),
+        Ending::Exit(_) | Ending::Framing => manifest.bytes_read,
+    };
+    if stream.stream_bytes() != manifest.bytes_read || told != manifest.bytes_read {
         // What was validated must be what was sealed, byte for byte.
         return Err(PipelineError::Worker);
     }

@@ -24,6 +24,8 @@ mod run;
 mod seal;
 mod search;
 mod strangers;
+pub mod verdict;
+pub mod watch;
 
 pub use author::{Author, Introduction};
 pub use candidates::Intruder;

@@ -403,8 +403,8 @@ impl Repository {
     }
 
     /// Whether it would believe a run's record with this signature.
-    pub(super) fn believes(&self, signed: &[u8], signature: &[u8], id: &str, role: Role) -> bool {
-        let signer = self.trust.verify(signed, signature);
+    pub(super) fn believes(&self, text: &[u8], signature: &[u8], id: &str, role: Role) -> bool {
+        let signer = self.trust.verify(text, signature);
         signer.is_ok_and(|signer| signer == id) && self.trust.allows(id, role.name())
     }
 

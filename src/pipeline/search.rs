@@ -17,9 +17,15 @@ where
 {
     // Known to be there, known to be missing.
     let (mut there, mut missing): (u64, Option<u64>) = (first, None);
+    // Steps go on doubling where those of the last round ended.
+    let mut doubled = 0;
     loop {
         let probes: Vec<u64> = match missing {
-            None => (0..PROBES as u64).map(|n| there.saturating_add(1 << n)).collect(),
+            None => {
+                let steps = (doubled..doubled + PROBES).map(|n| 1_u64 << n.min(62));
+                doubled += PROBES;
+                steps.map(|step| there.saturating_add(step)).collect()
+            }
             Some(missing) if there + 1 >= missing => return Ok(there),
             Some(missing) => {
                 let step = (missing - there).div_ceil(PROBES as u64 + 1).max(1);

@@ -151,7 +151,7 @@ fn unused() -> StoreError {
 
 #[async_trait]
 impl Store for Endless {
-    fn url(&self) -> &str {
+    fn url(&self) -> &'static str {
         "endless:"
     }
 

@@ -151,7 +151,7 @@ async fn locks_hold(
     let original = all.iter().rfind(|seen| seen.key == format!("p/{name}")).unwrap();
     let word = mode.to_string().to_uppercase();
     assert!(locked::remove(client, bucket, original, false).await.is_some(), "{mode}: removed");
-    let shorter = Duration::from_secs(60);
+    let shorter = Duration::from_mins(1);
     let shortened = locked::relock(client, bucket, original, &word, shorter).await;
     assert!(shortened.is_some(), "{mode}: shortened");
     let bypassed = locked::remove(client, bucket, original, true).await;

@@ -9,7 +9,7 @@ set -euo pipefail
 source "$PROJECT/tests/dev/lib.sh"
 
 CHART=$PROJECT/charts/backstay
-JOBS=(archive backup prune verify restore)
+JOBS=(archive backup exporter prune verify restore)
 # Built from source, helm takes a very old Kubernetes for granted.
 KUBE=(--kube-version 1.31.0)
 

@@ -3,7 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -12,6 +15,9 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::WebPkiClientVerifier,
 };
+
+/// How many there were.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A private CA and what it has signed, as files in a folder.
 pub(crate) struct Authority {
@@ -57,7 +63,10 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // OpenSSL takes a certificate that bears its issuer's name for a self-signed one.
-        params.distinguished_name.push(DnType::CommonName, "a private authority");
+        // And of two with one name it takes the first.
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("private authority {number}");
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
         Self { issuer: Issuer::new(params, key), pem }
@@ -66,6 +75,14 @@ impl Authority {
     /// Signs for a host name or address, and writes the files as `NAME-ca.pem` and so on.
     pub(crate) fn sign(&self, folder: &Path, name: &str, host: &str) -> Identity {
         self.sign_for(folder, name, host, |_| {})
+    }
+
+    /// The same, of a certificate that is no longer valid.
+    pub(crate) fn sign_expired(&self, folder: &Path, name: &str, host: &str) -> Identity {
+        self.sign_for(folder, name, host, |params| {
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        })
     }
 
     /// The same, with something else in the certificate.

@@ -17,11 +17,13 @@ mod mysql9;
 #[path = "../support/tools.rs"]
 mod tools;
 
+mod agent;
 mod authority;
 mod break_glass;
 mod chance;
 mod children;
 mod clone_preflight;
+mod exporter;
 mod full_cycle;
 mod home;
 mod https;
@@ -35,6 +37,8 @@ mod preflight;
 mod proxy;
 mod reference;
 mod secrets;
+mod serve;
+mod serve_kills;
 mod served;
 mod small_disk;
 mod streams;

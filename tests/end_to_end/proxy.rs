@@ -18,7 +18,9 @@ const CUT: u8 = 2;
 #[derive(Default)]
 struct Wire {
     mode: AtomicU8,
-    /// Bytes to the store before the fault; below zero is never.
+    /// Whether bytes from the other side are counted, and not those to it.
+    counts_down: bool,
+    /// Bytes before the fault; below zero is never.
     left: AtomicI64,
     fault: AtomicU8,
     outage: Mutex<Duration>,
@@ -33,9 +35,22 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn before(upstream: u16) -> Self {
+        Self::counting(upstream, false)
+    }
+
+    /// Before what sends much, and is sent little.
+    pub(crate) fn before_source(upstream: u16) -> Self {
+        Self::counting(upstream, true)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn counting(upstream: u16, counts_down: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let wire = Arc::new(Wire { left: AtomicI64::new(-1), ..Wire::default() });
+        let wire = Arc::new(Wire { counts_down, left: AtomicI64::new(-1), ..Wire::default() });
         let shared = Arc::clone(&wire);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -91,7 +106,7 @@ fn pump(wire: &Arc<Wire>, mut from: TcpStream, mut to: TcpStream, up: bool) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         let mut pass = count;
-        if up && wire.left.load(Ordering::SeqCst) >= 0 {
+        if up != wire.counts_down && wire.left.load(Ordering::SeqCst) >= 0 {
             let before = wire.left.fetch_sub(i64::try_from(count).unwrap(), Ordering::SeqCst);
             let after = before - i64::try_from(count).unwrap();
             if before >= 0 && after < 0 {

@@ -112,7 +112,7 @@ async fn pass(State(inner): State<Arc<Inner>>, request: Request<Body>) -> Respon
     if !is_sts {
         return (head, body).into_response();
     }
-    let text = inner.shorten(&String::from_utf8(body.to_vec()).unwrap());
+    let text = inner.shorten(core::str::from_utf8(&body).unwrap());
     head.headers.remove(CONTENT_LENGTH);
     (head, text).into_response()
 }

@@ -57,7 +57,8 @@ impl Feeding {
                     break;
                 }
                 sent += count as u64;
-                let due = lasts.mul_f64((sent as f64 / bytes as f64).min(1.0));
+                let thousandths = u32::try_from((sent * 1000 / bytes).min(1000)).unwrap();
+                let due = lasts * thousandths / 1000;
                 thread::sleep(due.saturating_sub(begun.elapsed()));
             }
             (hex::encode(hash.finalize()), begun.elapsed())

@@ -51,10 +51,11 @@ async fn what_ceph_locks_is_read_below_all_that_was_put_over_it() {
     assert_eq!(home.run(&["verify"]).expect(0).json()["status"], "ok");
 
     let attacked = attack(&client, bucket).await;
-    assert_eq!(attacked.len(), copied);
+    // What was copied, and what has been recorded since.
+    assert!(attacked.len() >= copied, "{attacked:?}");
     let verified = home.run(&["verify"]).expect(0).json();
     assert_eq!(verified["status"], "warn", "{verified}");
-    assert_eq!(verified["intruders"].as_array().unwrap().len(), copied, "{verified}");
+    assert_eq!(verified["intruders"].as_array().unwrap().len(), attacked.len(), "{verified}");
     assert_eq!(home.listed().len(), 2);
 
     // Nothing is written where a condition is ignored, or a lock left out.

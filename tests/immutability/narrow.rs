@@ -116,7 +116,7 @@ async fn a_repository_works_with_no_right_to_delete_or_decrypt() {
         );
         let hidden = writer.delete_object().bucket(bucket).key(&seen.key).send().await;
         assert!(hidden.is_err(), "{part}: the writer deletes");
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         assert!(locked::relock(&writer, bucket, seen, "COMPLIANCE", minute).await.is_some());
         // Nor may root, whose rights have no end.
         assert!(locked::remove(&client, bucket, seen, true).await.is_some(), "{part}");
@@ -137,7 +137,7 @@ async fn a_repository_works_with_no_right_to_delete_or_decrypt() {
     let verified = run(&["verify"]).expect(0).json();
     assert_eq!((&verified["status"], &verified["lock"]["status"]), (&"ok".into(), &"ok".into()));
     let promised = verified["lock"]["promised"].as_u64().unwrap();
-    assert!(promised as usize > days.len() / 2, "{promised} of {}", days.len());
+    assert!(usize::try_from(promised).unwrap() > days.len() / 2, "{promised} of {}", days.len());
     all.comes_back("new").await;
     let args = stage::backup(&all.home, &all.server.socket, "by-the-reader");
     stage::run_as(&all.home, &all.reader, &strs(&args)).expect(5).says("AccessDenied");
@@ -169,6 +169,8 @@ async fn a_repository_works_with_no_right_to_delete_or_decrypt() {
     let mut rule = bucket_policy["Statement"][1].clone();
     assert_eq!(rule["Sid"], "NoShorterLock");
     rule.as_object_mut().unwrap().remove("Principal");
+    // AWS knows the condition for both ways to set a retention, this server for one.
+    rule["Action"] = "s3:PutObjectRetention".into();
     let put = serde_json::json!({"Effect": "Allow", "Action": ["s3:PutObject", "s3:PutObjectRetention"],
         "Resource": format!("arn:aws:s3:::{bucket}/*")});
     let strict = serde_json::json!({"Version": "2012-10-17", "Statement": [put, rule]}).to_string();

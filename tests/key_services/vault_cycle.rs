@@ -21,7 +21,7 @@ async fn a_backup_is_made_verified_and_restored_with_keys_in_vault() {
     let address = transit.address();
     let home = home("vault:transit/kek", Some("vault:transit/signer"), &[("VAULT_ADDR", &address)]);
     let (writer, reader) = (token(&home, "writer"), token(&home, "reader"));
-    for (name, policy) in [("writer", WRITER), ("reader", READER)] {
+    for (name, policy) in [("writer", &WRITER), ("reader", &READER)] {
         transit.grant(&std::fs::read_to_string(home.path(name)).unwrap(), policy);
     }
     let (as_writer, as_reader) =

@@ -62,5 +62,6 @@ mod kills;
 mod names;
 mod points;
 mod refused;
+mod report;
 mod temporary;
 mod traps;

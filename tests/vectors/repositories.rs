@@ -405,6 +405,7 @@ fn usurpers(base: &Stored, wrap: &WrappedDek) -> Vec<(String, &'static str, Stor
 }
 
 /// A run that only reads, rightly vouched for: it has no DEK, and writes audit records alone.
+#[expect(clippy::too_many_lines, reason = "a list of examples")]
 fn reading(base: &Stored, wrap: &WrappedDek) -> Vec<Bad> {
     let (c, id, key) = (name(), header(0), run_key());
     let signer = RunKey::from_seed(&SIGNER).unwrap();

@@ -50,7 +50,7 @@ podFailurePolicy:
 serviceAccountName: {{ .root.Release.Name }}-{{ .job }}
 automountServiceAccountToken: false
 enableServiceLinks: false
-restartPolicy: {{ ternary "Always" "Never" (eq .job "archive") }}
+restartPolicy: {{ ternary "Always" "Never" (has .job (list "archive" "exporter")) }}
 terminationGracePeriodSeconds: 120
 securityContext:
   runAsNonRoot: true

@@ -164,7 +164,9 @@ impl<'a> Ledger<'a> {
 
     /// The end of the chain was seen there.
     pub(super) fn seen(&self, number: Option<u64>) {
-        number.into_iter().for_each(|number| self.request.status.audit(number));
+        if let Some(number) = number {
+            self.request.status.audit(number);
+        }
     }
 
     /// The archive is what matters: it goes on, and everybody is told.

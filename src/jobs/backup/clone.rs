@@ -5,7 +5,7 @@
 
 use std::{os::unix::fs::MetadataExt, path::Path};
 
-use super::source::{End, Stream};
+use super::source::{Beforehand, End, Server as Facts, Stream};
 use crate::{
     jobs::{
         JobError,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A server that can be cloned.
-pub(super) struct Prepared {
+pub(in crate::jobs) struct Prepared {
     server: Server,
     facts: ServerFacts,
     connect: ConnectOptions,
@@ -85,6 +85,15 @@ pub(super) async fn prepare(
 }
 
 impl Prepared {
+    pub(super) fn beforehand(&self) -> Beforehand<'_> {
+        Beforehand {
+            engine: EngineKind::Clone,
+            engine_version: Some(&self.facts.version.text),
+            server: &self.facts,
+            connection: self.server.connection(),
+        }
+    }
+
     /// Clones, starts a server over the clone to learn its position, and begins the stream.
     pub(super) async fn start(mut self, progress: &Progress) -> Result<Stream, JobError> {
         let folder = self.scratch.path().join("clone");
@@ -116,13 +125,14 @@ impl Prepared {
             engine_version: Some(version),
             database: Some(connection),
             stream_transport: TransportSecurity::Local,
-            server: Some((self.facts, self.connect)),
+            server: Facts::Asked(Box::new(self.facts), Box::new(self.connect)),
             ending: Ending::Exit(ended),
             ..End::new(EngineKind::Clone, "local")
         };
         Ok(Stream {
             reader: Some(Box::new(reader)),
             child: None,
+            verdict: None,
             _option_file: None,
             _scratch: Some(self.scratch),
             end,

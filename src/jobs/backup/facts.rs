@@ -1,6 +1,6 @@
 //! What the manifest says of the server: its own words, and the stream's.
 
-use super::source::End;
+use super::source::{End, Server as Facts};
 use crate::{
     jobs::JobError,
     model::{BinlogPosition, EngineKind, Flavor, ServerFacts, ServerVersion},
@@ -34,9 +34,16 @@ pub(super) fn must_be_full(stream: &WholeStream) -> Result<(), JobError> {
 
 /// The facts at the instant of the backup: the position that the engine recorded, and the
 /// exact set of transactions up to it.
-pub(super) async fn complete(end: &End, stream: &WholeStream) -> Result<ServerFacts, JobError> {
-    let Some((facts, connect)) = &end.server else { return from_stream(end.engine, stream) };
-    let mut facts = facts.clone();
+pub(in crate::jobs) async fn complete(
+    end: &End,
+    stream: &WholeStream,
+) -> Result<ServerFacts, JobError> {
+    let (facts, connect) = match &end.server {
+        Facts::Asked(facts, connect) => (facts, connect),
+        Facts::Told(told) => return believe(told, end.engine, stream),
+        Facts::Unknown => return from_stream(end.engine, stream),
+    };
+    let mut facts = ServerFacts::clone(facts);
     if end.engine == EngineKind::Clone {
         return Ok(facts);
     }
@@ -62,6 +69,31 @@ pub(super) async fn complete(end: &End, stream: &WholeStream) -> Result<ServerFa
     facts.innodb_at_least = exact.innodb_at_least;
     facts.position = Some(recorded.position);
     Ok(facts)
+}
+
+/// What our agent said, where the stream itself does not say otherwise.
+fn believe(
+    told: &ServerFacts,
+    engine: EngineKind,
+    stream: &WholeStream,
+) -> Result<ServerFacts, JobError> {
+    let recorded = match info(stream, "binlog_info").filter(|text| !text.trim().is_empty()) {
+        _ if engine == EngineKind::Clone => told.position.clone(),
+        Some(text) => Some(BinlogInfo::parse(told.flavor, &text)?.position),
+        None => None,
+    };
+    if recorded == told.position {
+        return Ok(told.clone());
+    }
+    let place = |at: Option<&BinlogPosition>| at.map_or("nowhere".into(), ToString::to_string);
+    Err(JobError::source(
+        format!(
+            "the agent says that the backup stands at {}, and the backup itself says {}",
+            place(told.position.as_ref()),
+            place(recorded.as_ref())
+        ),
+        "is the agent of this very version?",
+    ))
 }
 
 /// What a stream says of its server when there is nobody to ask.

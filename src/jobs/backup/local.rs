@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::source::{End, Prepared as AnySource, Stream};
+use super::source::{Beforehand, End, Prepared as AnySource, Server as Facts, Stream};
 use crate::{
     jobs::{JobError, scratch::Scratch},
     model::{Connection, EngineKind, ServerFacts, ServerVersion, TransportSecurity},
@@ -22,7 +22,7 @@ use crate::{
 const PIPE_BYTES: usize = 1 << 20;
 
 /// An engine that fits its server.
-pub(super) struct Prepared {
+pub(in crate::jobs) struct Prepared {
     pub(super) engine: Engine,
     connect: ConnectOptions,
     facts: ServerFacts,
@@ -90,6 +90,15 @@ pub(in crate::jobs) async fn find(kind: EngineKind) -> Result<Engine, JobError> 
 }
 
 impl Prepared {
+    pub(super) fn beforehand(&self) -> Beforehand<'_> {
+        Beforehand {
+            engine: self.engine.kind,
+            engine_version: Some(&self.engine.version.text),
+            server: &self.facts,
+            connection: &self.connection,
+        }
+    }
+
     /// Starts the engine.
     pub(super) fn start(self) -> Result<Stream, JobError> {
         let option_file = OptionFile::write(&self.connect, self.scratch.path())?;
@@ -120,12 +129,13 @@ impl Prepared {
             engine_version: Some(self.engine.version.text.clone()),
             database: Some(self.connection),
             stream_transport: TransportSecurity::Local,
-            server: Some((self.facts, self.connect)),
+            server: Facts::Asked(Box::new(self.facts), Box::new(self.connect)),
             ..End::new(self.engine.kind, "local")
         };
         Ok(Stream {
             reader: Some(Box::new(stdout)),
             child: Some((child, killer)),
+            verdict: None,
             _option_file: Some(option_file),
             _scratch: Some(self.scratch),
             end,

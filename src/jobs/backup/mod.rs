@@ -1,10 +1,10 @@
 //! `backup`: a stream, sealed and stored, and committed only with proof that it was whole.
 
 mod clone;
-mod facts;
+pub(super) mod facts;
 mod https;
 mod local;
-mod source;
+pub(super) mod source;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -69,8 +69,8 @@ pub enum Source {
     Https {
         /// Where, and how to trust it.
         source: HttpsSource,
-        /// What runs behind it.
-        engine: EngineKind,
+        /// What runs behind it, which our own agent says itself.
+        engine: Option<EngineKind>,
     },
 }
 
@@ -219,19 +219,21 @@ async fn begun(
     request: &Request,
     run: &Run,
     id: &BackupId,
-    engine: EngineKind,
+    engine: Option<EngineKind>,
 ) -> Result<(), PipelineError> {
     let source = request.source.kind();
+    // The agent chooses where nobody has.
+    let engine = engine.map_or_else(|| "agent".to_owned(), |engine| engine.to_string());
     let keks = request.also.iter().map(|kms| kms.name()).collect::<Vec<_>>().join(", ");
     let settings = Settings::default()
         .with("repository", Some(request.repository.url()))
-        .with("engine", Some(engine))
+        .with("engine", Some(&engine))
         .with("source", Some(source))
         .with("kek", Some(request.kms.name()))
         .with("also_kek", Some(keks).filter(|keks| !keks.is_empty()))
         .with("signer", Some(request.signer.id()));
     let configuration = seen(run, "backup", &settings).await?;
-    let details = BackupDetails { engine: engine.to_string(), source: source.to_owned() };
+    let details = BackupDetails { engine, source: source.to_owned() };
     let act = Act::new(action::BACKUP_BEGUN, id.as_str())
         .by(run)
         .configuration(configuration)
@@ -264,8 +266,9 @@ async fn take(
     used: &mut Vec<Connection>,
 ) -> Result<Taken, JobError> {
     let attempt = AttemptId::from_bytes(crypto::random().map_err(PipelineError::from)?);
-    tracing::info!(backup_id = %id, %attempt, engine = %prepared.engine(), "backup begins");
+    tracing::info!(backup_id = %id, %attempt, "backup begins");
     let stream = prepared.open(&request.progress).await?;
+    tracing::info!(backup_id = %id, engine = %stream.engine(), "the stream begins");
     let keep = run.repository.keep(Class::Data);
     let (sealed, end) = transfer(request, run, id, attempt, stream).await?;
     let first = layout::volume(run.repository.cluster(), id, attempt, 0);

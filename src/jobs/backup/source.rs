@@ -7,7 +7,7 @@ use crate::{
     jobs::{JobError, scratch::Scratch},
     model::{Connection, EngineKind, ServerFacts, TransportSecurity},
     mysql::{ConnectOptions, OptionFile, engines},
-    pipeline::{Ending, PipelineError, Progress},
+    pipeline::{Ending, PipelineError, Progress, verdict::Pending},
     process::{Child, Killer},
 };
 
@@ -15,19 +15,22 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A source that has passed its preflight.
-pub(super) enum Prepared {
+pub(in crate::jobs) enum Prepared {
     /// xtrabackup or mariadb-backup beside the server.
     Engine(Box<local::Prepared>),
     /// The clone plugin.
     Clone(Box<clone::Prepared>),
     /// Standard input.
     Stdin(EngineKind),
-    /// HTTPS.
-    Https(Box<https::HttpsSource>, EngineKind),
+    /// HTTPS; the engine that a manager's stream is from, which does not say it itself.
+    Https(Box<https::HttpsSource>, Option<EngineKind>),
 }
 
 /// Checks everything that can be checked before anything is started or stored.
-pub(super) async fn prepare(source: &Source, progress: &Progress) -> Result<Prepared, JobError> {
+pub(in crate::jobs) async fn prepare(
+    source: &Source,
+    progress: &Progress,
+) -> Result<Prepared, JobError> {
     match source {
         Source::Local { connect, engine, datadir, scratch } => {
             local::prepare(connect, *engine, datadir.as_deref(), scratch.as_deref(), progress).await
@@ -38,53 +41,87 @@ pub(super) async fn prepare(source: &Source, progress: &Progress) -> Result<Prep
 }
 
 impl Prepared {
-    pub(super) fn engine(&self) -> EngineKind {
+    /// The engine, its version, the server as it is now, and how it is reached; nothing of a source
+    /// that is not the server's own.
+    pub(in crate::jobs) fn beforehand(&self) -> Option<Beforehand<'_>> {
         match self {
-            Self::Engine(prepared) => prepared.engine.kind,
-            Self::Clone(_) => EngineKind::Clone,
-            Self::Stdin(engine) | Self::Https(_, engine) => *engine,
+            Self::Engine(prepared) => Some(prepared.beforehand()),
+            Self::Clone(prepared) => Some(prepared.beforehand()),
+            Self::Stdin(_) | Self::Https(..) => None,
+        }
+    }
+
+    /// What will make the stream, where it is not an agent that chooses.
+    pub(in crate::jobs) fn engine(&self) -> Option<EngineKind> {
+        match self {
+            Self::Engine(_) | Self::Clone(_) => self.beforehand().map(|known| known.engine),
+            Self::Stdin(engine) => Some(*engine),
+            Self::Https(_, engine) => *engine,
         }
     }
 
     /// Starts the stream.
-    pub(super) async fn open(self, progress: &Progress) -> Result<Stream, JobError> {
+    pub(in crate::jobs) async fn open(self, progress: &Progress) -> Result<Stream, JobError> {
         match self {
             Self::Engine(prepared) => prepared.start(),
             Self::Clone(prepared) => prepared.start(progress).await,
             Self::Stdin(engine) => Ok(Stream {
                 reader: Some(Box::new(std::io::stdin())),
                 child: None,
+                verdict: None,
                 _option_file: None,
                 _scratch: None,
                 end: End::new(engine, "stdin"),
             }),
-            Self::Https(source, engine) => source.open(engine).await,
+            Self::Https(source, engine) => tokio::select! {
+                opened = source.open(engine) => opened,
+                () = progress.stopped() => Err(PipelineError::Stopped.into()),
+            },
         }
     }
 }
 
+/// What is known before the engine has begun.
+pub(in crate::jobs) struct Beforehand<'a> {
+    pub(in crate::jobs) engine: EngineKind,
+    pub(in crate::jobs) engine_version: Option<&'a str>,
+    pub(in crate::jobs) server: &'a ServerFacts,
+    pub(in crate::jobs) connection: &'a Connection,
+}
+
 /// A stream that has begun.
-pub(super) struct Stream {
+pub(in crate::jobs) struct Stream {
     pub(super) reader: Option<Box<dyn Read + Send>>,
     pub(super) child: Option<(Child, Killer)>,
+    /// Where our agent's verdict will be.
+    pub(super) verdict: Option<Pending>,
     pub(super) _option_file: Option<OptionFile>,
     pub(super) _scratch: Option<Scratch>,
     pub(super) end: End,
 }
 
+/// Who tells the server's facts.
+pub(in crate::jobs) enum Server {
+    /// The server itself told these, and can be asked for more.
+    Asked(Box<ServerFacts>, Box<ConnectOptions>),
+    /// Our agent asked it everything.
+    Told(Box<ServerFacts>),
+    /// Nobody: what the stream itself says is all there is.
+    Unknown,
+}
+
 /// What is known once the stream has ended.
-pub(super) struct End {
-    pub(super) engine: EngineKind,
-    pub(super) engine_version: Option<String>,
+pub(in crate::jobs) struct End {
+    pub(in crate::jobs) engine: EngineKind,
+    pub(in crate::jobs) engine_version: Option<String>,
     pub(super) source: &'static str,
     /// To the server; nothing when it was not asked.
     pub(super) database: Option<Connection>,
     pub(super) stream_transport: TransportSecurity,
     /// To an agent that streams.
     pub(super) stream_connection: Option<Connection>,
-    /// The server's own facts, and how to ask it for more.
-    pub(super) server: Option<(ServerFacts, ConnectOptions)>,
-    pub(super) ending: Ending,
+    pub(super) server: Server,
+    pub(in crate::jobs) ending: Ending,
 }
 
 impl End {
@@ -96,7 +133,7 @@ impl End {
             database: None,
             stream_transport: TransportSecurity::Unknown,
             stream_connection: None,
-            server: None,
+            server: Server::Unknown,
             ending: Ending::Framing,
         }
     }
@@ -110,24 +147,33 @@ impl End {
 }
 
 impl Stream {
-    pub(super) fn engine(&self) -> EngineKind {
+    pub(in crate::jobs) fn engine(&self) -> EngineKind {
         self.end.engine
     }
 
-    pub(super) fn take_reader(&mut self) -> Box<dyn Read + Send> {
+    pub(in crate::jobs) fn take_reader(&mut self) -> Box<dyn Read + Send> {
         self.reader.take().unwrap_or_else(|| Box::new(std::io::empty()))
     }
 
     /// Ends the source from outside: we were told to stop.
-    pub(super) fn interrupt(&self) {
+    pub(in crate::jobs) fn interrupt(&self) {
         if let Some((_, killer)) = &self.child {
             killer.terminate();
         }
     }
 
     /// Reaps the engine after the end of its stream. End of file is no success.
-    pub(super) async fn end(self) -> Result<End, JobError> {
-        let Self { child, mut end, .. } = self;
+    pub(in crate::jobs) async fn end(self) -> Result<End, JobError> {
+        let Self { child, verdict, mut end, .. } = self;
+        if let Some(verdict) = verdict {
+            let given = verdict.given().ok_or_else(|| {
+                JobError::source("the agent's stream ended without a verdict", "try again")
+            })?;
+            end.engine_version = given.engine_version().map(ToOwned::to_owned);
+            end.server = Server::Told(Box::new(given.server().clone()));
+            end.ending = Ending::Verdict(Box::new(given));
+            return Ok(end);
+        }
         if let Some((child, _)) = child {
             let exit = child.wait().await?;
             if !engines::said_completed(exit.tail()) {
@@ -147,7 +193,7 @@ impl Stream {
 
     /// Ends the engine after a failure and tells the likelier cause: when the stream broke, the
     /// engine's own end is the cause if it came first.
-    pub(super) async fn fail(self, error: JobError) -> JobError {
+    pub(in crate::jobs) async fn fail(self, error: JobError) -> JobError {
         let Some((child, _)) = self.child else { return error };
         let broken =
             matches!(error, JobError::Pipeline(PipelineError::Stream(_) | PipelineError::Read(_)));

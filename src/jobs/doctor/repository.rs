@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 
-use super::{Check, Part, Request, access, judge, keys};
+use super::{Check, Part, Request, Status, access, judge, keys};
 use crate::{
     crypto::{self, signer::Trust},
     format::Manifest,
@@ -68,7 +68,13 @@ async fn lock(request: &Request, bases: &[Manifest]) -> Result<Check, Check> {
         Check::fail("lock", error.to_string(), "grant this identity to ask for the bucket's lock")
     });
     let policy = match &request.lock {
-        Part::Missing(flag) => return Ok(judge::unlocked(own?, flag)),
+        // Nothing is to be locked: that the bucket must not be asked stops no backup.
+        Part::Missing(flag) => {
+            return Ok(match own {
+                Ok(own) => judge::unlocked(own, flag),
+                Err(check) => Check { status: Status::Warn, ..check },
+            });
+        }
         lock => *lock.take("lock")?,
     };
     let cluster = request.cluster.take("lock")?.clone();

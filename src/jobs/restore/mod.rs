@@ -128,7 +128,7 @@ pub async fn run(mut request: Request) -> Result<RestoreResult, JobError> {
     request.datadir = std::path::absolute(&request.datadir)
         .map_err(JobError::io("make absolute", &request.datadir))?;
     let begun = request.witness.begin(&request.repository, intent(&request, "restore")).await?;
-    let outcome = restore(&request).await;
+    let outcome = Box::pin(restore(&request)).await;
     let recorded = begun.end(&outcome, |(result, sha256)| ended(result, *sha256)).await;
     outcome.map(|(result, _)| RestoreResult { recorded, ..result })
 }
@@ -181,7 +181,8 @@ async fn restore(request: &Request) -> Result<(RestoreResult, Sha256Digest), Job
     let mut replayed = None;
     let mut gtid_set = facts.gtid_set.clone();
     if let (Some(program), false) = (&program, plan.coverage.pieces.is_empty()) {
-        let (done, result) = replay(request, program, &place, &plan, facts, &owner).await?;
+        let (done, result) =
+            Box::pin(replay(request, program, &place, &plan, facts, &owner)).await?;
         // When nothing came before the end, the base is the point, and is proven.
         if done.batches > 0 {
             let begun = Instant::now();
@@ -336,5 +337,6 @@ async fn replay(
         progress: &request.progress,
     };
     let (repository, kms) = (&request.repository, &*request.kms);
-    replay::run(repository, kms, plan, facts.flavor, &mut applier, &request.progress).await
+    let (flavor, progress) = (facts.flavor, &request.progress);
+    Box::pin(replay::run(repository, kms, plan, flavor, &mut applier, progress)).await
 }

@@ -88,9 +88,10 @@ pub(super) async fn check(
     };
     let opener = &opener;
     let objects = tails.iter().chain(&segments).map(|&number| async move {
-        let looked = match request.quick {
-            false => opener.open(number, Nobody).await.map(drop),
-            true => opener.hash(number).await,
+        let looked = if request.quick {
+            opener.hash(number).await
+        } else {
+            opener.open(number, Nobody).await.map(drop)
         };
         match looked {
             Ok(()) => Ok(None),

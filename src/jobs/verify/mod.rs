@@ -203,13 +203,12 @@ async fn verify(repository: &Repository, request: &Request<'_>) -> Result<Verifi
     let mut listed = repository.backups().await?;
     let swept = repository.swept().await?;
     findings.extend(against_chain(repository, &committed, &listed, &swept));
-    let lock = match &request.id {
-        // The whole is looked at, or one backup.
-        Some(_) => None,
-        None => {
-            let of_log = log.as_ref().map_or(0, |log| log.records);
-            lock(repository, request, &listed, &acts, of_log).await?
-        }
+    // The whole is looked at, or one backup.
+    let lock = if request.id.is_some() {
+        None
+    } else {
+        let of_log = log.as_ref().map_or(0, |log| log.records);
+        lock(repository, request, &listed, &acts, of_log).await?
     };
     if let Some(wanted) = &request.id {
         listed.retain(|(id, _)| id == wanted);
@@ -289,23 +288,20 @@ async fn lock(
     acts: &[locks::Acted],
     of_log: u64,
 ) -> Result<Option<VerifiedLock>, JobError> {
-    let promises = locks::promises(repository, listed, acts).await?;
-    if promises.is_empty() {
+    let told = locks::promises(repository, listed, acts).await?;
+    if told.is_empty() {
         return Ok(None);
     }
-    let mut promised = promises.len() as u64;
+    let mut promised = told.len() as u64;
     let has_lock = repository.store().bucket_lock().await.map_err(PipelineError::from)?.is_some();
     let mut findings = Vec::new();
     if has_lock {
-        findings = locks::check(repository, promises).await?;
+        findings = locks::check(repository, told).await?;
         let (of_log, short) = log::locks(repository, of_log, &request.progress).await?;
         promised += of_log;
         findings.extend(short);
     }
-    let status = match has_lock {
-        true => status(findings.is_empty()),
-        false => "none",
-    };
+    let status = if has_lock { status(findings.is_empty()) } else { "none" };
     Ok(Some(VerifiedLock { status, promised, findings }))
 }
 

@@ -238,6 +238,11 @@ fn reach(manifest: &Manifest, coverage: &Coverage<'_>) -> (Timestamp, Timestamp)
     (earliest, coverage.until().map_or(earliest, |until| until.max(earliest)))
 }
 
+/// The earliest and the latest instant that a backup can be restored to.
+pub(super) fn reached(manifest: &Manifest, lines: &Lines<'_>) -> (Timestamp, Timestamp) {
+    reach(manifest, &lines.walk(&Base::from(manifest)))
+}
+
 fn window(
     id: &BackupId,
     found: &Result<Found<Manifest>, PipelineError>,

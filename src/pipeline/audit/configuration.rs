@@ -35,8 +35,10 @@ impl Settings {
     /// SHA-256 of `name=value` lines in the order of the names, each ended by a line feed.
     #[must_use]
     pub fn digest(&self) -> Sha256Digest {
-        let lines: String =
-            self.0.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        let mut lines = String::new();
+        for (name, value) in &self.0 {
+            lines.extend([name, "=", value, "\n"]);
+        }
         digest(lines.as_bytes())
     }
 }

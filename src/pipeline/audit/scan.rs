@@ -169,12 +169,13 @@ pub async fn scan<E: From<PipelineError>>(
         if here.number > expected {
             // A listing may be older than what is read later.
             let again = look(repository, expected).await?;
-            match again.filter(|again| again.sha256.is_some() && here.number == expected + 1) {
-                Some(again) => chain.take(again, at_least, &mut previous, &folder, &mut show)?,
-                None => {
-                    chain.missing(&folder, expected, here.number - 1);
-                    previous = None;
-                }
+            if let Some(again) =
+                again.filter(|again| again.sha256.is_some() && here.number == expected + 1)
+            {
+                chain.take(again, at_least, &mut previous, &folder, &mut show)?;
+            } else {
+                chain.missing(&folder, expected, here.number - 1);
+                previous = None;
             }
         }
         expected = here.number.saturating_add(1);

@@ -177,9 +177,10 @@ impl LogWriter {
             Err(error @ PipelineError::Integrity { .. }) => {
                 let object = key(&layout::log(self.run.repository.cluster(), number))?;
                 let versions = self.run.repository.store().versions(&object).await?;
-                match stored::is_strange(&self.run.repository, number, &versions).await? {
-                    true => Ok(None),
-                    false => Err(error),
+                if stored::is_strange(&self.run.repository, number, &versions).await? {
+                    Ok(None)
+                } else {
+                    Err(error)
                 }
             }
             Err(error) => Err(error),

@@ -53,12 +53,11 @@ async fn volumes(
         };
         match piece {
             Some(Piece::Part { volume, number, bytes }) => {
-                let current = match upload {
-                    Some(current) => current,
-                    None => {
-                        let (key, keep) = ((request.volume_key)(volume)?, (request.keep)());
-                        upload.insert(store.upload_kept(&key, PART_BYTES, &keep).await?)
-                    }
+                let current = if let Some(current) = upload {
+                    current
+                } else {
+                    let (key, keep) = ((request.volume_key)(volume)?, (request.keep)());
+                    upload.insert(store.upload_kept(&key, PART_BYTES, &keep).await?)
                 };
                 in_flight.push(current.part(number, bytes));
                 while in_flight.len() >= UPLOADS {

@@ -52,13 +52,12 @@ pub(in super::super) fn google(place: Place, options: &StoreOptions) -> Result<C
         read_file("the credentials file", path)?;
         builder = builder.with_service_account_path(path.to_string_lossy());
     }
-    let identity: Arc<dyn Identity> = match key_of(&builder)? {
-        Some(known) => Arc::new(known),
-        None => {
-            let tokens = Arc::new(Tokens(Renewing::new(Metadata::of_the_environment()?)));
-            builder = builder.with_credentials(Arc::clone(&tokens) as _);
-            tokens
-        }
+    let identity: Arc<dyn Identity> = if let Some(known) = key_of(&builder)? {
+        Arc::new(known)
+    } else {
+        let tokens = Arc::new(Tokens(Renewing::new(Metadata::of_the_environment()?)));
+        builder = builder.with_credentials(Arc::clone(&tokens) as _);
+        tokens
     };
     let store = builder.with_http_connector(connector).build().map_err(|e| unusable(&e))?;
     Ok(Cloud::new(store, place, identity, dialer))

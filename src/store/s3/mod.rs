@@ -75,39 +75,47 @@ impl S3 {
 
     /// One request. Credentials that are refused as such are fetched anew, and when there are
     /// others the request may do better with them.
-    async fn call<T, E>(
-        &self,
+    fn call<'a, T, E>(
+        &'a self,
         writes: bool,
-        sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    ) -> Result<T, Fault>
+        sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'a,
+    ) -> impl Future<Output = Result<T, Fault>> + Send + 'a
     where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
+        T: Send + 'a,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        self.attempt(writes, sent).await.map_err(|(fault, _)| fault)
+        let attempt = self.attempt(writes, sent);
+        async move { attempt.await.map_err(|(fault, _)| fault) }
     }
 
-    /// The same, and what the store has said, for those who know more of it.
-    async fn attempt<T, E>(
-        &self,
+    /// The same, and what the store has said, for those who know more of it. The SDK's futures are
+    /// large, and every caller would hold one.
+    fn attempt<'a, T, E>(
+        &'a self,
         writes: bool,
-        sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    ) -> Result<T, (Fault, Option<SdkError<E, HttpResponse>>)>
+        sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'a,
+    ) -> impl Future<Output = Result<T, (Fault, Option<SdkError<E, HttpResponse>>)>> + Send + 'a
     where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
+        T: Send + 'a,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let generation = self.identity.credentials.ready().await.map_err(|fault| (fault, None))?;
-        match sent.await {
-            Ok(answer) => {
-                self.identity.credentials.accepted();
-                Ok(answer)
-            }
-            Err(error) => {
-                let mut fault = fault(&error, writes);
-                if fault.refused {
-                    fault.again = self.identity.credentials.refused(generation).await;
-                    fault = self.identity.named(fault);
+        let sent = Box::pin(sent);
+        async move {
+            let credentials = &self.identity.credentials;
+            let generation = credentials.ready().await.map_err(|fault| (fault, None))?;
+            match sent.await {
+                Ok(answer) => {
+                    credentials.accepted();
+                    Ok(answer)
                 }
-                Err((fault, Some(error)))
+                Err(error) => {
+                    let mut fault = fault(&error, writes);
+                    if fault.refused {
+                        fault.again = credentials.refused(generation).await;
+                        fault = self.identity.named(fault);
+                    }
+                    Err((fault, Some(error)))
+                }
             }
         }
     }

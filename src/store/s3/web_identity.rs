@@ -86,8 +86,10 @@ impl WebIdentity {
             end,
             "WebIdentityToken",
         );
-        let assumed =
-            answer.assumed_role_user().map(|user| user.arn()).filter(|arn| !arn.is_empty());
+        let assumed = answer
+            .assumed_role_user()
+            .map(aws_sdk_sts::types::AssumedRoleUser::arn)
+            .filter(|arn| !arn.is_empty());
         let access = Access {
             principal: Some(assumed.unwrap_or(&self.role).to_owned()),
             expires_at: end.and_then(timestamp),

@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use crate::{
-    format::layout,
+    format::{KeyRecord, layout},
     jobs::{JobError, verify::Problem},
     model::{BackupId, DekId, Timestamp},
     pipeline::{PipelineError, Repository},
@@ -128,6 +128,16 @@ pub(in crate::jobs) async fn at(
         (true, true) => "ok",
     };
     Ok(status)
+}
+
+/// The same of key records that were read already, without what they seal.
+pub(in crate::jobs) fn of_records(
+    deks: impl Iterator<Item = Vec<KeyRecord>>,
+    now: Timestamp,
+) -> KeyStatus {
+    let facts: Vec<_> =
+        deks.map(|generations| DekFacts { generations, sealed: Usage::default() }).collect();
+    judge::judge(&facts, now)
 }
 
 /// Which backups each DEK seals.

@@ -132,7 +132,7 @@ async fn points(
         .filter(|record| period.has(record.at))
         .filter_map(|record| {
             let LogEntry::Checkpoint(entry) = &record.entry else { return None };
-            point(record, entry.committed_until.max(entry.quiet_until)?)
+            Some(point(record, entry.committed_until.max(entry.quiet_until)?))
         })
         .collect();
     // And at the end, where there is no checkpoint.
@@ -141,17 +141,17 @@ async fn points(
     if period.has(head.at)
         && let Some(until) = until
     {
-        points.extend(point(&head, until));
+        points.push(point(&head, until));
     }
     Ok(spread(&points, MOST))
 }
 
-fn point(record: &LogRecord, archived_until: Timestamp) -> Option<RecoveryPoint> {
+fn point(record: &LogRecord, archived_until: Timestamp) -> RecoveryPoint {
     let behind = record.at.seconds_since(archived_until).max(0.0);
-    Some(RecoveryPoint {
+    RecoveryPoint {
         at: record.at,
         archived_until,
         behind_seconds: (behind * 1000.0).round() / 1000.0,
         record: record.number,
-    })
+    }
 }

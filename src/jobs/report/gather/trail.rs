@@ -1,7 +1,7 @@
 //! The audit chain, read once from its beginning to its end. What is kept of it does not grow with its
 //! length, but for one entry for each backup and epoch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     format::{
@@ -56,7 +56,7 @@ pub(super) async fn read(
         .collect();
     for (identity, hosts) in trail.identities.iter_mut().zip(hosts) {
         identity.hosts_total = hosts.len() as u64;
-        identity.hosts = hosts.into_keys().take(HOSTS).collect();
+        identity.hosts = hosts.into_iter().take(HOSTS).collect();
     }
     trail.open = open.without_end();
     trail.open.truncate(MOST_ROWS);
@@ -78,7 +78,7 @@ struct Reading<'a> {
     trail: Trail,
     acts: BTreeMap<(String, Option<Outcome>), u64>,
     /// Of each identity, in the order of these.
-    hosts: Vec<BTreeMap<String, ()>>,
+    hosts: Vec<BTreeSet<String>>,
     open: OpenActs,
 }
 
@@ -203,7 +203,7 @@ impl<'a> Reading<'a> {
         let role = run.record.role.name();
         let is_it = |i: &Identity| i.who == who.label && i.role == role && i.signer == run.signer;
         let at = self.trail.identities.iter().position(is_it).unwrap_or_else(|| {
-            self.hosts.push(BTreeMap::new());
+            self.hosts.push(BTreeSet::new());
             self.trail.identities.push(Identity {
                 who: who.label.clone(),
                 hosts: Vec::new(),
@@ -223,28 +223,27 @@ impl<'a> Reading<'a> {
         if let Some(host) = &who.host
             && self.hosts[at].len() < MOST_ROWS
         {
-            self.hosts[at].insert(host.clone(), ());
+            self.hosts[at].insert(host.clone());
         }
     }
 
     fn connections(&mut self, record: &AuditRecord, evidence: &Evidence) {
         for connection in &record.connections {
             let known = &mut self.trail.connections;
-            match known.iter_mut().find(|(used, _)| used.connection == *connection) {
-                Some((used, last)) => {
-                    used.acts += 1;
-                    (used.last_at, used.last_run) = (record.at, record.run_id);
-                    *last = evidence.clone();
-                }
-                None => {
-                    let used = ConnectionUse {
-                        connection: connection.clone(),
-                        acts: 1,
-                        last_at: record.at,
-                        last_run: record.run_id,
-                    };
-                    known.push((used, evidence.clone()));
-                }
+            if let Some((used, last)) =
+                known.iter_mut().find(|(used, _)| used.connection == *connection)
+            {
+                used.acts += 1;
+                (used.last_at, used.last_run) = (record.at, record.run_id);
+                *last = evidence.clone();
+            } else {
+                let used = ConnectionUse {
+                    connection: connection.clone(),
+                    acts: 1,
+                    last_at: record.at,
+                    last_run: record.run_id,
+                };
+                known.push((used, evidence.clone()));
             }
         }
     }

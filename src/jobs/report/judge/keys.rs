@@ -35,7 +35,7 @@ pub(super) fn secured(facts: &Facts) -> Vec<Statement> {
         return vec![Statement::not_shown("There is no key record yet.")];
     }
     let evidence = || keys.iter().map(KeyFact::evidence);
-    let keks: BTreeSet<&str> =
+    let wrapping: BTreeSet<&str> =
         keys.iter().flat_map(|key| &key.wraps).map(|(kek, _)| kek.as_str()).collect();
     let algorithms: BTreeSet<&str> =
         keys.iter().flat_map(|key| &key.wraps).map(|(_, algorithm)| algorithm.as_str()).collect();
@@ -43,12 +43,12 @@ pub(super) fn secured(facts: &Facts) -> Vec<Statement> {
         Statement::holds(format!(
             "{} stored, none of them but wrapped: by {}, with {}. No KEK is in the repository.",
             number(keys.len(), "DEK is", "DEKs are"),
-            some(&keks),
+            some(&wrapping),
             some(&algorithms)
         ))
         .shown_by(evidence()),
     );
-    let files: Vec<_> = keks.iter().filter(|kek| is_file(kek)).collect();
+    let files: Vec<_> = wrapping.iter().filter(|kek| is_file(kek)).collect();
     if files.is_empty() {
         said.push(Statement::holds(
             "Every KEK is in a key service: it never leaves it, and what it wraps and unwraps is logged there.",

@@ -106,8 +106,7 @@ fn losses(facts: &Facts) -> Vec<Statement> {
     } else {
         let last = log.gaps.iter().map(|gap| gap.at).max();
         let after = |backup: &&BackupFact| Some(backup.manifest.started_at) > last;
-        let closes = facts.backups.iter().find(after);
-        let closed = closes.map_or_else(
+        let closed = facts.backups.iter().find(after).map_or_else(
             || "no backup was taken since".to_owned(),
             |backup| format!("backup {} was taken after the last of them", backup.id()),
         );

@@ -237,6 +237,9 @@ fn only(facts: &Facts, fails: &[&str], not_shown: &[&str]) {
     assert_eq!(told, (fails.to_vec(), not_shown.to_vec()), "{:#?}", judge(facts));
 }
 
+/// A control, and what is done to the facts.
+type Planted = (&'static str, fn(&mut Facts));
+
 #[test]
 fn what_is_shown_holds() {
     only(&clean(), &[], &[]);
@@ -244,7 +247,7 @@ fn what_is_shown_holds() {
 
 #[test]
 fn each_fault_is_told_of_by_its_own_control() {
-    let faults: Vec<(&str, fn(&mut Facts))> = vec![
+    let faults: Vec<Planted> = vec![
         ("3.5", |f| f.sealed[0].wrong = Some("no sealed object".into())),
         ("3.7", |f| f.key_status.keks[0].age_days = 366),
         ("3.7", |f| f.trail.rewrap_failed = Some((mark(MIDDLE), "why".into()))),
@@ -294,7 +297,7 @@ fn each_fault_is_told_of_by_its_own_control() {
 
 #[test]
 fn without_evidence_nothing_holds() {
-    let missing: Vec<(&str, fn(&mut Facts))> = vec![
+    let missing: Vec<Planted> = vec![
         ("3.5", |f| f.sealed.clear()),
         ("3.6", |f| f.keys[0].wraps[0].0 = "file:aa".into()),
         ("4.2", |f| f.trail.connections.clear()),
