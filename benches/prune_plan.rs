@@ -49,23 +49,26 @@ fn main() -> Outcome<()> {
         ("window 30d, monthly 12", Policy { window: days(30), monthly: Some(12), ..empty() }),
         ("window 365d", Policy { window: days(365), ..empty() }),
         ("last 7", Policy { last: Some(7), ..empty() }),
-        ("hourly to yearly, 100 of each", Policy {
-            hourly: Some(100),
-            daily: Some(100),
-            weekly: Some(100),
-            monthly: Some(100),
-            yearly: Some(100),
-            ..empty()
-        }),
+        (
+            "hourly to yearly, 100 of each",
+            Policy {
+                hourly: Some(100),
+                daily: Some(100),
+                weekly: Some(100),
+                monthly: Some(100),
+                yearly: Some(100),
+                ..empty()
+            },
+        ),
     ] {
         let begun = Instant::now();
         let lines = Lines::of(&archive)?;
         let ordered = begun.elapsed();
         let begun = Instant::now();
-        let decisions =
-            decide(&candidates, &archive, &lines, Some(&settled), &policy, GRACE, now);
+        let decisions = decide(&candidates, &archive, &lines, Some(&settled), &policy, GRACE, now);
         let decided = begun.elapsed();
-        let steps = steps(&candidates, &decisions.backups, &std::collections::HashMap::new(), GRACE, now);
+        let steps =
+            steps(&candidates, &decisions.backups, &std::collections::HashMap::new(), GRACE, now);
         let kept = decisions.backups.iter().filter(|backup| !backup.reasons.is_empty()).count();
         if steps.len() != candidates.len() || kept == 0 {
             return Err(format!("{kept} are kept, {} steps", steps.len()).into());
@@ -94,7 +97,8 @@ fn share(part: u64, whole: u64) -> f64 {
 fn peak() -> Outcome<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: u64 = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmHWM")?.parse()?;
+    let kib: u64 =
+        line.and_then(|line| line.split_whitespace().next()).ok_or("no VmHWM")?.parse()?;
     Ok(kib / 1024)
 }
 

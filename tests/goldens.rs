@@ -195,16 +195,19 @@ fn what_goes_and_what_is_copied_is_frozen() {
     let (repo, copy) = (at("repo"), at("copy"));
     let kek = format!("file:{}", dir.path().join("kek").display());
     let place = ["--repo", &repo, "--cluster", "shop", "--kek", &kek];
-    let text = |args: &[&str]| {
-        columns_apart(&unmeasured(&told(dir.path(), &[args, &place].concat())))
-    };
+    let text =
+        |args: &[&str]| columns_apart(&unmeasured(&told(dir.path(), &[args, &place].concat())));
     let json = |args: &[&str]| {
         unmeasured_json(&told(dir.path(), &[args, &place, &["--format", "json"]].concat()))
     };
     told(dir.path(), &["keys", "new", "--kek", &kek]);
     for id in ["one", "two", "three"] {
         let stdin = ["backup", "--source", "stdin", "--engine", "xtrabackup", "--id", id];
-        fed(dir.path(), &[&stdin[..], &place].concat(), &mut synthetic::Synthetic::new(5, 1 << 20, 2));
+        fed(
+            dir.path(),
+            &[&stdin[..], &place].concat(),
+            &mut synthetic::Synthetic::new(5, 1 << 20, 2),
+        );
     }
     golden("copy-plan.text", &text(&["copy", "--to", &copy, "--plan"]));
     golden("copy.json", &json(&["copy", "--to", &copy]));

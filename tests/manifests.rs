@@ -162,7 +162,10 @@ fn prune_keeps_something_and_has_no_kek() -> Fallible<()> {
         env.iter().map(|v| (name(v), v["value"].clone())).collect()
     };
     let told = env(pod);
-    assert_eq!((&told["BACKSTAY_WINDOW"], &told["BACKSTAY_KEEP_MONTHLY"]), (&"30d".into(), &"12".into()));
+    assert_eq!(
+        (&told["BACKSTAY_WINDOW"], &told["BACKSTAY_KEEP_MONTHLY"]),
+        (&"30d".into(), &"12".into())
+    );
     assert_eq!(told["BACKSTAY_GRACE"], "48h");
     assert!(!told.contains_key("BACKSTAY_KEEP_LAST") && !told.contains_key("BACKSTAY_KEK"));
     assert_eq!(told["BACKSTAY_SIGNER"], "file:/run/keys/kek.signer");

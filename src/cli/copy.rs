@@ -80,7 +80,9 @@ fn since(text: &str) -> Result<Since, String> {
         return Ok(Since::Age(age));
     }
     text.parse().map(Since::Time).map_err(|_| {
-        format!("`{text}` is neither an age, such as 30d, nor an instant, such as 2026-11-21T17:12:30Z")
+        format!(
+            "`{text}` is neither an age, such as 30d, nor an instant, such as 2026-11-21T17:12:30Z"
+        )
     })
 }
 

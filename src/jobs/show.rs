@@ -23,9 +23,5 @@ pub async fn run(repository: &Repository, id: Option<&BackupId>) -> Result<Shown
     let found = choose(repository, id).await?;
     let mut summary = BackupSummary::new(found.record.backup_id.clone(), Ok(&found.record));
     summary.mark = BackupMark::of(repository.standing(&found).await?);
-    Ok(Shown {
-        summary,
-        manifest_sha256: found.sha256.to_string(),
-        manifest: found.record,
-    })
+    Ok(Shown { summary, manifest_sha256: found.sha256.to_string(), manifest: found.record })
 }

@@ -49,7 +49,8 @@ pub async fn carry(
 ) -> Result<Carried, PipelineError> {
     let there = to.store().versions(&object.key).await?;
     if let Some(version) = there.versions.first() {
-        if version.size != object.bytes || hash(to, object, version, progress).await? != object.sha256
+        if version.size != object.bytes
+            || hash(to, object, version, progress).await? != object.sha256
         {
             return Err(differs(to, &object.key));
         }
@@ -125,7 +126,8 @@ async fn hash(
     progress: &Progress,
 ) -> Result<Sha256Digest, PipelineError> {
     let store = repository.store();
-    let read = parts(object.bytes).map(|range| store.get_version_range(&object.key, version, range));
+    let read =
+        parts(object.bytes).map(|range| store.get_version_range(&object.key, version, range));
     let mut read = stream::iter(read).buffered(COPY_FETCHES);
     let hash = Hasher::start();
     while let Some(bytes) = read.try_next().await? {
@@ -193,7 +195,8 @@ async fn send(
     progress: &Progress,
 ) -> Result<Sha256Digest, PipelineError> {
     let store = from.store();
-    let read = parts(object.bytes).map(|range| store.get_version_range(&object.key, version, range));
+    let read =
+        parts(object.bytes).map(|range| store.get_version_range(&object.key, version, range));
     let read = stream::iter(read).buffered(COPY_FETCHES).map_err(PipelineError::reading);
     let hash = Hasher::start();
     let numbered = read.zip(stream::iter(0u32..)).map(|(bytes, number)| Ok((bytes?, number)));

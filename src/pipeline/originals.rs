@@ -7,7 +7,9 @@ use super::{
     repository::SignedByRun,
 };
 use crate::{
-    format::{AuditRecord, ClusterRecord, KeyRecord, MAX_RECORD_BYTES, Manifest, RunRecord, layout},
+    format::{
+        AuditRecord, ClusterRecord, KeyRecord, MAX_RECORD_BYTES, Manifest, RunRecord, layout,
+    },
     model::{BackupId, RunId},
 };
 

@@ -83,7 +83,8 @@ fn what_is_there_is_not_copied_again_and_a_plan_touches_nothing() {
     let first = copy(&home, &to, &[]).expect(0).json();
     assert_eq!((&first["status"], status(&first, "one").as_str()), (&"complete".into(), "copied"));
     // Byte for byte, but for the other side's own records.
-    for path in files(&home.path("repo/c/backups")).iter().chain(&files(&home.path("repo/c/keys"))) {
+    for path in files(&home.path("repo/c/backups")).iter().chain(&files(&home.path("repo/c/keys")))
+    {
         let name = path.strip_prefix(home.path("repo")).unwrap();
         assert_eq!(fs::read(path).unwrap(), fs::read(home.path("copy").join(name)).unwrap());
     }
@@ -94,7 +95,10 @@ fn what_is_there_is_not_copied_again_and_a_plan_touches_nothing() {
     assert_eq!(files(&home.path("copy")), before);
     feed(&home, "two", &[]).expect(0);
     let third = copy(&home, &to, &[]).expect(0).json();
-    assert_eq!((status(&third, "one").as_str(), status(&third, "two").as_str()), ("already", "copied"));
+    assert_eq!(
+        (status(&third, "one").as_str(), status(&third, "two").as_str()),
+        ("already", "copied")
+    );
     home.run(&["verify", "--repo", &to]).expect(0);
     home.run(&["audit", "verify", "--repo", &to]).expect(0);
     let trail = home.run(&["audit", "export", "--repo", &to]).expect(0).out;
@@ -104,9 +108,14 @@ fn what_is_there_is_not_copied_again_and_a_plan_touches_nothing() {
     assert!(!trail.contains("backup-begun"), "{trail}");
     assert!(home.path("copy/c/origin/audit/00000000000000000001").exists());
     let extracted = home.path("extracted");
-    home.run(&["restore", "--no-start", "--backup", "two", "--repo", &to, "--plan"]
-        .iter().copied().chain(["--datadir", extracted.to_str().unwrap()]).collect::<Vec<_>>())
-        .expect(0);
+    home.run(
+        &["restore", "--no-start", "--backup", "two", "--repo", &to, "--plan"]
+            .iter()
+            .copied()
+            .chain(["--datadir", extracted.to_str().unwrap()])
+            .collect::<Vec<_>>(),
+    )
+    .expect(0);
 }
 
 #[test]
@@ -119,8 +128,14 @@ fn what_is_damaged_or_another_is_told_and_nothing_is_written_over() {
     let broken = volume(&home, "repo", "bad");
     flip(&broken);
     let done = copy(&home, &to, &[]).expect(6).json();
-    assert_eq!((status(&done, "good").as_str(), status(&done, "bad").as_str()), ("copied", "damaged"));
-    assert_eq!((&done["status"], listed(&home, &to)), (&"incomplete".into(), vec!["good".to_owned()]));
+    assert_eq!(
+        (status(&done, "good").as_str(), status(&done, "bad").as_str()),
+        ("copied", "damaged")
+    );
+    assert_eq!(
+        (&done["status"], listed(&home, &to)),
+        (&"incomplete".into(), vec!["good".to_owned()])
+    );
     flip(&broken);
     copy(&home, &to, &[]).expect(0);
     assert_eq!(listed(&home, &to), ["bad", "good"]);
@@ -133,7 +148,10 @@ fn what_is_damaged_or_another_is_told_and_nothing_is_written_over() {
     let manifest = home.path("other/c/backups/good/manifest.json");
     let before = fs::read(&manifest).unwrap();
     let done = copy(&home, &other, &[]).expect(8).json();
-    assert_eq!((status(&done, "good").as_str(), status(&done, "bad").as_str()), ("differs", "copied"));
+    assert_eq!(
+        (status(&done, "good").as_str(), status(&done, "bad").as_str()),
+        ("differs", "copied")
+    );
     assert_eq!(fs::read(manifest).unwrap(), before);
 
     // Another cluster.
@@ -183,7 +201,10 @@ fn the_other_side_prunes_and_rewraps_by_itself() {
     home.run(&["prune", "--keep-last", "1"]).expect(0);
     let fresh = url(&home, "fresh");
     let done = copy(&home, &fresh, &[]).expect(0).json();
-    assert_eq!(["one", "two", "three"].map(|id| status(&done, id)), ["tombstoned", "tombstoned", "copied"]);
+    assert_eq!(
+        ["one", "two", "three"].map(|id| status(&done, id)),
+        ["tombstoned", "tombstoned", "copied"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,11 +218,19 @@ async fn a_copy_that_is_killed_is_finished_by_the_next() {
     let credentials = minio.credentials_file().display().to_string();
     let endpoint = minio.endpoint();
     let args = [
-        "copy", "--to", "s3://copies/p", "--to-endpoint", &endpoint, "--to-region", REGION,
-        "--to-credentials", &credentials,
+        "copy",
+        "--to",
+        "s3://copies/p",
+        "--to-endpoint",
+        &endpoint,
+        "--to-region",
+        REGION,
+        "--to-credentials",
+        &credentials,
     ];
     let there = |more: &[&'static str]| -> Done {
-        let repo = ["--repo", "s3://copies/p", "--store-endpoint", &endpoint, "--store-region", REGION];
+        let repo =
+            ["--repo", "s3://copies/p", "--store-endpoint", &endpoint, "--store-region", REGION];
         let all = [more, &repo, &["--store-credentials", &credentials]].concat();
         home.run(&all)
     };

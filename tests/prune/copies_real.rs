@@ -74,7 +74,8 @@ async fn a_copy_restores_like_the_original_and_goes_on_with_it() {
     assert_eq!(restored(&home, &to, "long").await, now);
     let datadir = home.path("from-a");
     let datadir = datadir.to_str().unwrap();
-    home.run(&["restore", "--repo", &to, "--backup", "b", "--datadir", datadir, "--plan"]).expect(0);
+    home.run(&["restore", "--repo", &to, "--backup", "b", "--datadir", datadir, "--plan"])
+        .expect(0);
     for way in ["--check", "--tip"] {
         let ours = decode(&home, "repo", "backstay_log.py", &[way]);
         let theirs = decode(&home, "copy", "backstay_log.py", &[way]);

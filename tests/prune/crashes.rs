@@ -257,7 +257,8 @@ async fn live(seed: u64, flavor: Flavor, phases: usize) -> (usize, u64) {
 }
 
 fn run(seed: u64, mysql: bool, phases: usize) -> (usize, u64) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let flavor = if mysql { Flavor::Mysql } else { Flavor::Mariadb };
     runtime.unwrap().block_on(live(seed, flavor, phases))
 }
@@ -276,9 +277,8 @@ proptest! {
 
 #[test]
 fn and_it_dies_and_forgets() {
-    let (deaths, begins) = (1..5).map(|seed| run(seed, seed % 2 == 0, 8)).fold(
-        (0, 0),
-        |(deaths, begins), (d, b)| (deaths + d, begins + b),
-    );
+    let (deaths, begins) = (1..5)
+        .map(|seed| run(seed, seed % 2 == 0, 8))
+        .fold((0, 0), |(deaths, begins), (d, b)| (deaths + d, begins + b));
     assert!(deaths > 4 && begins > 0, "{deaths} deaths, {begins} records forgotten");
 }

@@ -54,8 +54,7 @@ pub(crate) fn busy(
                 }
             }
             _ => {
-                let moved =
-                    archiver.server.as_ref().is_none_or(|s| s.name != world.primary.name);
+                let moved = archiver.server.as_ref().is_none_or(|s| s.name != world.primary.name);
                 if moved {
                     archiver.connect(world);
                 }
@@ -126,8 +125,7 @@ fn check(
     let full = Lines::of(archive).unwrap();
     let settled = settled(archiver, now.minus(grace.duration()));
     let policy = Policy { window, last: Some(1), ..Policy::default() };
-    let decided =
-        decide(candidates, archive, &full, settled.as_ref(), &policy, grace, now);
+    let decided = decide(candidates, archive, &full, settled.as_ref(), &policy, grace, now);
     let horizon = decided.horizon;
     let Some(settled) = settled else {
         assert_eq!(horizon, archive.horizon);

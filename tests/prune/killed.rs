@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use rustix::process::Signal;
 
-use crate::{home::Home, locks::feed, locked, minio::Minio};
+use crate::{home::Home, locked, locks::feed, minio::Minio};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prune_that_is_killed_leaves_whole_backups_and_is_finished_by_the_next() {

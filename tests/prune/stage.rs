@@ -13,8 +13,8 @@ use backstay::{
         signer::{Trust, file::FileSigner},
     },
     format::{
-        CHECKPOINT_EVERY, EngineRecord, LogEntry, LogRange, LogRecord, Manifest, Role,
-        RunIdentity, SegmentData, SegmentEntry, SourceRecord, TailEntry, layout,
+        CHECKPOINT_EVERY, EngineRecord, LogEntry, LogRange, LogRecord, Manifest, Role, RunIdentity,
+        SegmentData, SegmentEntry, SourceRecord, TailEntry, layout,
     },
     jobs::{
         JobError, Witness, hold, keys,
@@ -239,8 +239,7 @@ impl Stage {
     }
 
     pub(crate) async fn segment(&self, run: &Arc<Run>, range: &LogRange) -> SegmentData {
-        let mut sealer =
-            SegmentSealer::new(run, &range.server, &range.file, range.start).unwrap();
+        let mut sealer = SegmentSealer::new(run, &range.server, &range.file, range.start).unwrap();
         sealer.write(&plain(range)).await.unwrap();
         sealer.finish().await.unwrap()
     }
@@ -439,10 +438,10 @@ fn facts(base: &Base, flavor: Flavor) -> ServerFacts {
         },
         server_uuid: name.filter(|_| flavor == Flavor::Mysql),
         server_id: id.unwrap_or(99),
-        position: base.place.as_ref().map(|place| BinlogPosition {
-            file: place.file.to_string(),
-            position: place.offset,
-        }),
+        position: base
+            .place
+            .as_ref()
+            .map(|place| BinlogPosition { file: place.file.to_string(), position: place.offset }),
         innodb_position: None,
         innodb_at_least: None,
         gtid_set: base.gtids.as_ref().map(backstay::model::GtidState::position),

@@ -281,7 +281,8 @@ pub(crate) async fn write() {
 
 #[tokio::test]
 async fn every_frozen_log_is_read_as_it_was() {
-    let bases: BTreeMap<_, _> = ["small", "large", "long"].map(|name| (name, read_base(name))).into();
+    let bases: BTreeMap<_, _> =
+        ["small", "large", "long"].map(|name| (name, read_base(name))).into();
     let mut seen = 0;
     for entry in fs::read_dir(folder("logs")).unwrap() {
         let path = entry.unwrap().path();

@@ -80,11 +80,7 @@ pub(crate) fn cases(base: &Stored) -> Vec<Bad> {
     push("good-mark-hold", "it is held", said(&[(Hold, plainly)]));
     push("good-mark-unhold", "it was held", said(&[(Hold, plainly), (Unhold, plainly)]));
     push("good-mark-tombstone", "it will be removed", said(&[(Tombstone, plainly)]));
-    push(
-        "good-mark-sweep",
-        "it is being removed",
-        said(&[(Tombstone, plainly), (Sweep, plainly)]),
-    );
+    push("good-mark-sweep", "it is being removed", said(&[(Tombstone, plainly), (Sweep, plainly)]));
     push(
         "good-mark-saved",
         "a hold came before the sweep",
@@ -158,7 +154,8 @@ pub(crate) fn cases(base: &Stored) -> Vec<Bad> {
     });
     push("bad-mark-flip", "a bit of the sweep", {
         let mut stored = said(&[(Tombstone, plainly), (Sweep, plainly)]);
-        let sweep = stored.keys().find(|key| key.ends_with("/00000002.json") && key.contains("/marks/"));
+        let sweep =
+            stored.keys().find(|key| key.ends_with("/00000002.json") && key.contains("/marks/"));
         let sweep = sweep.unwrap().clone();
         stored.get_mut(&sweep).unwrap()[150] ^= 1;
         stored

@@ -13,8 +13,7 @@ use crate::{
 
 impl Text for Pruned {
     fn text(&self) -> String {
-        let mut rows =
-            vec![["BACKUP", "FINISHED", "STORED", "VERDICT", "WHY"].map(String::from)];
+        let mut rows = vec![["BACKUP", "FINISHED", "STORED", "VERDICT", "WHY"].map(String::from)];
         rows.extend(self.backups.iter().map(|backup| {
             [
                 backup.backup_id.to_string(),
@@ -98,7 +97,8 @@ impl Pruned {
     }
 
     fn why(&self, backup: &PrunedBackup) -> String {
-        let since = backup.tombstoned_at.map_or_else(String::new, |at| format!("tombstone since {at}; "));
+        let since =
+            backup.tombstoned_at.map_or_else(String::new, |at| format!("tombstone since {at}; "));
         let after = backup.sweep_after.map_or_else(String::new, |at| at.to_string());
         let lock = match (backup.legal_hold, backup.locked_until) {
             (true, _) => "the store has a legal hold on it".to_owned(),
@@ -112,7 +112,9 @@ impl Pruned {
             }
             ("keep", _) => backup.reasons.join("; "),
             ("locked", _) => format!("no rule keeps it; {since}{lock}"),
-            (_, "tombstone") if planned => format!("no rule keeps it: a tombstone now, removed after {after}"),
+            (_, "tombstone") if planned => {
+                format!("no rule keeps it: a tombstone now, removed after {after}")
+            }
             (_, "tombstone" | "wait") => format!("{since}removed after {after}"),
             (_, _) if planned => format!("{since}removed now"),
             (_, _) => format!("{since}removed"),

@@ -46,10 +46,8 @@ async fn backup(work: &Work<'_>, planned: &Planned) -> Result<(), PipelineError>
     work.run(manifest.run_id).await?;
     work.dek(manifest.dek_id).await?;
     for volume in &manifest.volumes {
-        let name =
-            layout::volume(to.cluster(), &planned.id, manifest.attempt, volume.sequence);
-        let object =
-            SealedObject { key: key(&name)?, bytes: volume.bytes, sha256: volume.sha256 };
+        let name = layout::volume(to.cluster(), &planned.id, manifest.attempt, volume.sequence);
+        let object = SealedObject { key: key(&name)?, bytes: volume.bytes, sha256: volume.sha256 };
         work.sealed(&object).await?;
     }
     work.go_on()?;

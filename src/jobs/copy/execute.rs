@@ -270,10 +270,8 @@ impl Work<'_> {
         let act = match told.status {
             "stopped" => act.failed(failure(self.request.exit_of, &PipelineError::Stopped.into())),
             "incomplete" => {
-                let error = JobError::integrity(
-                    "some backups could not be copied",
-                    "look at the result",
-                );
+                let error =
+                    JobError::integrity("some backups could not be copied", "look at the result");
                 act.failed(failure(self.request.exit_of, &error))
             }
             _ => act.succeeded(),

@@ -8,9 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{CopiedLog, execute::Work, plan::PlannedLog};
 use crate::{
-    format::{
-        CHECKPOINT_EVERY, LogEntry, SegmentData, SegmentEntry, audit::action, layout,
-    },
+    format::{CHECKPOINT_EVERY, LogEntry, SegmentData, SegmentEntry, audit::action, layout},
     model::Timestamp,
     pipeline::{
         Class, PipelineError, SealedObject, carry_record, key,
@@ -122,7 +120,8 @@ async fn named(work: &Work<'_>, log: &PlannedLog) -> Result<BTreeSet<u64>, Pipel
     // Who died on the way to an earlier checkpoint has said that the log would begin there.
     let pending = log.horizons_there.horizon.pending.filter(|pending| *pending != last.number);
     if let Some(pending) = pending.filter(is_inside)
-        && let LogEntry::Checkpoint(entry) = checkpoint(&work.request.from, pending).await?.record.entry
+        && let LogEntry::Checkpoint(entry) =
+            checkpoint(&work.request.from, pending).await?.record.entry
     {
         let tails = entry.files.iter().flat_map(|file| &file.tails);
         for number in tails.flat_map(|&(first, last)| first..=last) {

@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn a_clock_before_the_newest_record_is_refused() {
         let now = Timestamp::from_microseconds(1_800_000_000_000_000).unwrap();
-        let newest = |seconds| Some((now.plus(Duration::from_secs(seconds)), "backup b".to_owned()));
+        let newest =
+            |seconds| Some((now.plus(Duration::from_secs(seconds)), "backup b".to_owned()));
         assert!(against_records(now, None).is_ok());
         assert!(against_records(now, newest(299).as_ref()).is_ok());
         let error = against_records(now, newest(301).as_ref()).unwrap_err();

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::plan::{Candidate, SettledCheckpoint};
 use crate::{
     format::{
-        AuditRecord, CHECKPOINT_EVERY, LogEntry, Manifest, MarkSubject, MarkedBackup,
-        audit::action,
+        AuditRecord, CHECKPOINT_EVERY, LogEntry, Manifest, MarkSubject, MarkedBackup, audit::action,
     },
     jobs::{Committed, JobError},
     model::{Age, BackupId, ClusterUuid, RunId, Sha256Digest, Timestamp},
@@ -219,8 +218,7 @@ pub(super) async fn runs_of_log(
     // What was written before the first claim that is left belongs to an epoch that nobody tells of.
     let first = epochs.first().map_or(u64::MAX, |(number, _)| *number);
     let segments = archive.segments.iter().filter(|segment| segment.number > begins);
-    let segments: Vec<_> =
-        segments.take_while(|segment| segment.first_record < first).collect();
+    let segments: Vec<_> = segments.take_while(|segment| segment.first_record < first).collect();
     for segment in segments {
         let found = record(repository, segment.number).await?.record;
         runs.insert(found.run_id);

@@ -225,7 +225,8 @@ async fn segments(
             let (of, objects) = std::mem::replace(&mut group, (name, Vec::new()));
             let naming = of.and_then(|of| named.get(&of));
             let objects = unnamed(repository, naming, objects).await?;
-            let old = objects.into_iter().filter(|info| info.modified.is_some_and(|at| at <= before));
+            let old =
+                objects.into_iter().filter(|info| info.modified.is_some_and(|at| at <= before));
             let looked = old.map(|info| async move {
                 let header = header_of(repository, &info.key, info.size).await?;
                 let is_owners = header.is_some_and(|header| owner == Some(header.run));

@@ -181,10 +181,9 @@ pub async fn run(repository: &Repository) -> Result<Windows, JobError> {
         let standing = marks.get(id)?.standing(&marked_backup(found.as_ref().ok()?));
         BackupMark::of(standing)
     };
-    let windows = backups.iter().map(|(id, found)| Window {
-        mark: marked(id, found),
-        ..window(id, found, &lines)
-    });
+    let windows = backups
+        .iter()
+        .map(|(id, found)| Window { mark: marked(id, found), ..window(id, found, &lines) });
     let windows = windows.collect();
     let mut told = Windows {
         version: 1,

@@ -39,10 +39,7 @@ pub async fn tip(repository: &Repository) -> Result<LogState, PipelineError> {
     tip_within(repository, horizon).await
 }
 
-async fn tip_within(
-    repository: &Repository,
-    horizon: Horizon,
-) -> Result<LogState, PipelineError> {
+async fn tip_within(repository: &Repository, horizon: Horizon) -> Result<LogState, PipelineError> {
     let Some(last) = last_checkpoint(repository, horizon).await? else {
         let mut state = LogState::default();
         let listed = listed(repository, 0).await?;

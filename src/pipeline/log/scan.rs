@@ -82,7 +82,8 @@ async fn fold(
 ) -> Result<Option<Finding>, PipelineError> {
     let folder = layout::log_folder(repository.cluster());
     let number = state.head.number;
-    let after = (number > 0).then(|| key(&layout::log(repository.cluster(), number))).transpose()?;
+    let after =
+        (number > 0).then(|| key(&layout::log(repository.cluster(), number))).transpose()?;
     let listed = repository.store().list_versions(&folder, after.as_ref());
     let numbered = listed.map_err(PipelineError::from).try_filter_map(|found| {
         let number = reader::number_of(&folder, found.key.as_str());
@@ -173,7 +174,8 @@ async fn named(
     let notes = entry.notes.iter().map(|number| reader::record(repository, *number));
     let mut notes = stream::iter(notes).buffered(PARALLEL);
     while let Some(found) = notes.try_next().await? {
-        if !matches!(found.record.entry, LogEntry::Epoch(_) | LogEntry::Gap(_) | LogEntry::Fork(_)) {
+        if !matches!(found.record.entry, LogEntry::Epoch(_) | LogEntry::Gap(_) | LogEntry::Fork(_))
+        {
             let object = layout::log(repository.cluster(), found.record.number);
             let why = "a checkpoint names it as an epoch, a gap or a fork, and it is none";
             return Err(PipelineError::integrity(object, why));
@@ -194,7 +196,10 @@ async fn segment(
         return Err(PipelineError::integrity(object(), "it is no segment"));
     };
     if *range != summary.range {
-        return Err(PipelineError::integrity(object(), "it has another range than its checkpoint says"));
+        return Err(PipelineError::integrity(
+            object(),
+            "it has another range than its checkpoint says",
+        ));
     }
     let mut tails = Vec::new();
     if let SegmentData::Tails(runs) = data {

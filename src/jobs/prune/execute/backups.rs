@@ -47,7 +47,8 @@ async fn tombstone(
 ) -> Result<Standing, PipelineError> {
     let is_free = |standing: &Standing| *standing == Standing::Free;
     let author = work.author().await?;
-    let decided = author.decide(subject, MarkKind::Tombstone, "no rule keeps it", work.now, is_free);
+    let decided =
+        author.decide(subject, MarkKind::Tombstone, "no rule keeps it", work.now, is_free);
     match decided.await? {
         Ok(mark) => {
             tracing::info!(backup_id = %id, "tombstone");

@@ -120,9 +120,7 @@ impl Work<'_> {
         };
         let act = self.end(action::PRUNE_ENDED).details(Details::Prune(details));
         let act = match told.status {
-            "stopped" => {
-                act.failed(failure(self.request.exit_of, &PipelineError::Stopped.into()))
-            }
+            "stopped" => act.failed(failure(self.request.exit_of, &PipelineError::Stopped.into())),
             _ => act.succeeded(),
         };
         self.append(author, &act).await
@@ -169,10 +167,7 @@ impl Work<'_> {
     }
 
     /// All objects below a folder, and their sizes.
-    async fn below(
-        &self,
-        folder: &str,
-    ) -> Result<Vec<(crate::store::Key, u64)>, PipelineError> {
+    async fn below(&self, folder: &str) -> Result<Vec<(crate::store::Key, u64)>, PipelineError> {
         use futures::TryStreamExt;
         let stored = self.request.repository.stored(folder, None);
         stored.map_ok(|found| (found.key, found.size)).try_collect().await

@@ -32,7 +32,8 @@ pub(super) async fn sweep(
             let decided = author.decide(&subject, MarkKind::Tombstone, why, work.now, is_free);
             standing = match decided.await? {
                 Ok(mark) => {
-                    work.audit(action::PRUNE_RUN_TOMBSTONE, &left.run.to_string(), mark.sha256).await?;
+                    work.audit(action::PRUNE_RUN_TOMBSTONE, &left.run.to_string(), mark.sha256)
+                        .await?;
                     Standing::Tombstoned(mark)
                 }
                 Err(standing) => standing,

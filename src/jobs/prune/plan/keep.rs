@@ -41,12 +41,7 @@ fn last(candidates: &[Candidate], policy: &Policy, reasons: &mut [Vec<String>]) 
     }
 }
 
-fn within(
-    candidates: &[Candidate],
-    policy: &Policy,
-    now: Timestamp,
-    reasons: &mut [Vec<String>],
-) {
+fn within(candidates: &[Candidate], policy: &Policy, now: Timestamp, reasons: &mut [Vec<String>]) {
     let Some(age) = policy.within else { return };
     let from = now.minus(age.duration());
     for (candidate, reasons) in candidates.iter().zip(reasons) {
@@ -89,7 +84,8 @@ fn last_good(candidates: &[Candidate], reasons: &mut [Vec<String>]) {
 fn needed(candidates: &[Candidate], reasons: &mut [Vec<String>]) {
     let places: HashMap<&BackupId, usize> =
         candidates.iter().enumerate().map(|(at, candidate)| (&candidate.id, at)).collect();
-    let mut kept: Vec<usize> = (0..candidates.len()).filter(|at| !reasons[*at].is_empty()).collect();
+    let mut kept: Vec<usize> =
+        (0..candidates.len()).filter(|at| !reasons[*at].is_empty()).collect();
     let mut told: BTreeMap<usize, usize> = BTreeMap::new();
     while let Some(at) = kept.pop() {
         let Some(parent) = candidates[at].needs.as_ref().and_then(|id| places.get(id)) else {

@@ -107,9 +107,11 @@ impl Search<'_, '_> {
         });
         let needed = tails.chain(heads).fold(needed.min(entry.epoch_record), u64::min);
         // The epoch in force there tells who sealed what follows.
-        let epochs = self.archive.notes.iter().filter(|note| {
-            matches!(note.entry, LogEntry::Epoch(_)) && note.number <= needed
-        });
+        let epochs = self
+            .archive
+            .notes
+            .iter()
+            .filter(|note| matches!(note.entry, LogEntry::Epoch(_)) && note.number <= needed);
         let needed = epochs.last().map_or(needed, |epoch| epoch.number);
         let begins = needed.saturating_sub(1) / CHECKPOINT_EVERY * CHECKPOINT_EVERY;
         let begins = begins.min(number - CHECKPOINT_EVERY);
@@ -140,7 +142,9 @@ impl Search<'_, '_> {
     /// A lower number when something that can be reached could not be reached any more; nothing
     /// when all is well.
     fn lower(&self, begins: u64, needing: &[&Candidate]) -> Option<u64> {
-        let Ok(lines) = Lines::behind(self.archive, begins) else { return Some(begins - CHECKPOINT_EVERY) };
+        let Ok(lines) = Lines::behind(self.archive, begins) else {
+            return Some(begins - CHECKPOINT_EVERY);
+        };
         let oldest = needing.last()?;
         let mut needed = u64::MAX;
         for candidate in needing {
@@ -173,7 +177,8 @@ fn holds_all_of(base: &Base, older: &Base) -> bool {
     }
     if let (Some(place), Some(before)) = (&base.place, &older.place)
         && place.server == before.server
-        && let (Some(a), Some(b)) = (number_of(place.file.as_str()), number_of(before.file.as_str()))
+        && let (Some(a), Some(b)) =
+            (number_of(place.file.as_str()), number_of(before.file.as_str()))
         && a.0 == b.0
     {
         return (b.1, before.offset) <= (a.1, place.offset);

@@ -160,9 +160,7 @@ pub fn steps(
         let over = at.unwrap_or(now).plus(grace.duration());
         match at {
             // A tombstone keeps a backup from being restored: none is set long before it can go.
-            None if is_locked(&lock, over) => {
-                Step::Locked(until.filter(|_| !lock.legal_hold))
-            }
+            None if is_locked(&lock, over) => Step::Locked(until.filter(|_| !lock.legal_hold)),
             None => Step::Tombstone,
             Some(_) if over > now => Step::Wait(over),
             Some(_) if is_locked(&lock, now) => Step::Locked(until.filter(|_| !lock.legal_hold)),

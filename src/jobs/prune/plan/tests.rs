@@ -18,13 +18,7 @@ fn candidate(id: &str, finished_at: &str) -> Candidate {
         id: id.parse().unwrap(),
         finished_at,
         bytes_stored: 1,
-        base: Base {
-            gtids: None,
-            exact: false,
-            place: None,
-            started_at: finished_at,
-            finished_at,
-        },
+        base: Base { gtids: None, exact: false, place: None, started_at: finished_at, finished_at },
         needs: None,
         is_proven: true,
         standing: Standing::Free,
@@ -124,12 +118,8 @@ fn what_is_held_stays_with_all_that_it_was_built_on() {
     six[2].needs = Some("c".parse().unwrap());
     six[3].needs = Some("a".parse().unwrap());
     let told = reasons(&six, &Policy { last: Some(1), ..Policy::default() });
-    let expected = [
-        ("f", "last 1"),
-        ("d", "held: because"),
-        ("c", "needed by d"),
-        ("a", "needed by c"),
-    ];
+    let expected =
+        [("f", "last 1"), ("d", "held: because"), ("c", "needed by d"), ("a", "needed by c")];
     let expected: Vec<_> =
         expected.map(|(id, why)| (id.to_owned(), why.to_owned())).into_iter().collect();
     assert_eq!(told, expected);
@@ -206,10 +196,7 @@ fn nothing_goes_before_what_was_built_on_it() {
     };
     assert_eq!(all(old), [Step::Sweep; 3]);
     let waits = now.plus(Duration::from_hours(47));
-    assert_eq!(
-        all("2026-11-20T12:00:00Z"),
-        [Step::Wait(waits), Step::Wait(now), Step::Wait(now)]
-    );
+    assert_eq!(all("2026-11-20T12:00:00Z"), [Step::Wait(waits), Step::Wait(now), Step::Wait(now)]);
 }
 
 #[test]
