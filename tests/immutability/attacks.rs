@@ -125,6 +125,15 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// The run that a signed record names.
+fn run_of(path: &Path) -> String {
+    let envelope: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+    document["run_id"].as_str().unwrap().to_owned()
+}
+
 /// A signed record with one byte of its payload changed, and encoded again as it should be.
 fn edited(path: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(path).unwrap();
@@ -238,7 +247,7 @@ async fn every_change_is_refused_by_name() {
     edited(&log, "\"epoch\":1", "\"epoch\":2");
     scene.refused("c/log/00000000000000000001", "signature");
     scene.restore();
-    let run_record = files(&scene.path("c/runs"))[0].clone();
+    let run_record = scene.path(&format!("c/runs/{}.json", run_of(&manifest)));
     edited(&run_record, "\"role\":\"", "\"role\":\"x");
     scene.refused("c/runs/", "no trusted signer");
     scene.restore();
