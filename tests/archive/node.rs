@@ -16,7 +16,7 @@ use crate::{
     load,
     mariadb::{MariaDb, PASSWORD, ready, run, short_dir},
     mysql9::{Mysql9, mysqld},
-    tools::{Daemon, free_port, wait_until},
+    tools::{Daemon, free_port},
 };
 
 /// The binary logs of every node are called `bin.000001`, ….
@@ -167,8 +167,9 @@ impl Node {
         self.starts += 1;
         let name = format!("up-{}", self.starts);
         let log = dir.join(format!("{name}.log"));
-        self.daemon = Some(Daemon::start(&name, dir, &command));
-        wait_until(&format!("server {}", self.id), Duration::from_secs(90), || ready(&log));
+        let daemon = Daemon::start(&name, dir, &command);
+        daemon.wait_until(&format!("server {}", self.id), Duration::from_secs(90), || ready(&log));
+        self.daemon = Some(daemon);
     }
 
     /// Kills it as a power cut would, but for what the system still has in memory.

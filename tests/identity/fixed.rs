@@ -7,7 +7,7 @@ use crate::{
     home::{Done, Home},
     minio::Minio,
     stage::Feeding,
-    tools::{Daemon, free_port, tool, wait_until},
+    tools::{Daemon, free_port, tool},
 };
 
 /// A home with the credentials of a session in its environment, as somebody has exported them.
@@ -71,8 +71,8 @@ async fn aws_is_asked_who_long_lived_keys_are_where_it_can_be() {
     let port = free_port();
     let mut command = Command::new(tool("venv/bin/moto_server"));
     command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-    let _moto = Daemon::start("moto", dir.path(), &command);
-    wait_until("moto listens", Duration::from_mins(1), || {
+    let moto = Daemon::start("moto", dir.path(), &command);
+    moto.wait_until("moto listens", Duration::from_mins(1), || {
         std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
     });
     let minio = Minio::start(None);

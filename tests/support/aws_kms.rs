@@ -24,7 +24,7 @@ use backstay::crypto::RunKey;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
-use super::tools::{Daemon, free_port, tool, wait_until};
+use super::tools::{Daemon, free_port, tool};
 
 pub(crate) const REGION: &str = "eu-west-1";
 
@@ -75,7 +75,7 @@ impl AwsKms {
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).current_dir(dir.path());
         let moto = Daemon::start("moto", dir.path(), &command);
         let address = ([127, 0, 0, 1], port).into();
-        wait_until("moto listens", Duration::from_mins(1), || {
+        moto.wait_until("moto listens", Duration::from_mins(1), || {
             TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

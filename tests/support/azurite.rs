@@ -5,7 +5,7 @@ use std::{net::TcpStream, path::PathBuf, process::Command, time::Duration};
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::tools::{Daemon, free_port, tool, wait_until};
+use super::tools::{Daemon, free_port, tool};
 
 const ACCOUNT: &str = "backstaytests";
 /// Any 32 bytes, in base64: made up for these tests.
@@ -49,7 +49,7 @@ impl Azurite {
         }
         let daemon = Daemon::start("azurite", dir.path(), &command);
         let address = ([127, 0, 0, 1], port).into();
-        wait_until("Azurite listens", Duration::from_mins(1), || {
+        daemon.wait_until("Azurite listens", Duration::from_mins(1), || {
             TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
         });
         let lines = |key: &str| {

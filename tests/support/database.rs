@@ -10,7 +10,7 @@ use std::{
 
 use backstay::mysql::{ConnectOptions, Endpoint, Tls};
 
-use crate::tools::{Daemon, free_port, wait_until};
+use crate::tools::{Daemon, free_port};
 
 /// The password of `root` on every throwaway server.
 pub(crate) const PASSWORD: &str = "root-pass#word";
@@ -66,7 +66,7 @@ impl<K: Kind> Database<K> {
             .args(extra);
         let daemon = Daemon::start(K::NAME, dir.path(), &command);
         let log = dir.path().join(format!("{}.log", K::NAME));
-        wait_until(K::NAME, Duration::from_secs(90), || ready(&log));
+        daemon.wait_until(K::NAME, Duration::from_secs(90), || ready(&log));
         Self { _daemon: daemon, dir, socket, port, kind: PhantomData }
     }
 

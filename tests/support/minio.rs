@@ -11,7 +11,7 @@ use aws_sdk_s3::{
     },
 };
 
-use super::tools::{Daemon, free_port, tool, wait_until};
+use super::tools::{Daemon, free_port, tool};
 
 /// The region that the server insists on.
 pub(crate) const REGION: &str = "eu-test-1";
@@ -79,11 +79,12 @@ impl Minio {
             .env("MINIO_KMS_SECRET_KEY", "tests:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
             .env("MINIO_CI_CD", "1")
             .envs(self.more.iter().cloned());
-        self.daemon = Some(Daemon::start("minio", dir, &command));
+        let daemon = Daemon::start("minio", dir, &command);
         let address = ([127, 0, 0, 1], self.port).into();
-        wait_until("MinIO listens", Duration::from_mins(1), || {
+        daemon.wait_until("MinIO listens", Duration::from_mins(1), || {
             TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
         });
+        self.daemon = Some(daemon);
     }
 
     /// Kills it as a power cut would.

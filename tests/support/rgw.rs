@@ -14,7 +14,7 @@ use aws_sdk_s3::{
     types::{BucketVersioningStatus, VersioningConfiguration},
 };
 
-use super::tools::{Daemon, free_port, wait_until};
+use super::tools::{Daemon, free_port};
 
 const USER: &str = "backstay-tests";
 const SECRET: &str = "a-secret-of-the-tests";
@@ -42,7 +42,7 @@ impl Rgw {
         let args = ["-n", "client.admin", "-f", &frontend];
         let gateway = Daemon::start("radosgw", dir.path(), ceph.command("radosgw").args(args));
         let address = ([127, 0, 0, 1], port).into();
-        wait_until("the gateway listens", Duration::from_mins(2), || {
+        gateway.wait_until("the gateway listens", Duration::from_mins(2), || {
             TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
         });
         let keys =
@@ -97,6 +97,7 @@ impl<'a> Ceph<'a> {
         let id = fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap().trim().to_owned();
         let ceph = Self { dir, id, mon_port: free_port() };
         // Daemons of the cluster find ports by themselves, so the range is narrow and its place free.
+        // A monitor ends without a word where less than 5 % of the disk is free, however much that is.
         let low = 20_000 + free_port() % 10_000;
         let (id, mon, high, d) = (&ceph.id, ceph.mon_port, low + 60, dir.display());
         let config = format!(
@@ -108,6 +109,7 @@ impl<'a> Ceph<'a> {
              osd_pool_default_min_size = 1\nosd_crush_chooseleaf_type = 0\n\
              osd_pool_default_pg_num = 8\nosd_pool_default_pg_autoscale_mode = off\n\
              mon_allow_pool_size_one = true\nosd_objectstore = memstore\n\
+             mon_data_avail_warn = 0\nmon_data_avail_crit = 0\n\
              memstore_device_bytes = 1073741824\nrun_dir = {d}/run\n\
              admin_socket = {d}/run/$name.$pid.asok\nlog_file = {d}/$name.ceph.log\n\
              mon_data = {d}/mon\nosd_data = {d}/osd\nosd_class_load_list = *\n"
@@ -179,7 +181,7 @@ impl<'a> Ceph<'a> {
         self.run("ceph-mon", ["-i", "a", "--mkfs", "--monmap", "monmap"]);
         let daemon =
             Daemon::start("ceph-mon", self.dir, self.command("ceph-mon").args(["-i", "a", "-f"]));
-        wait_until("the monitor answers", Duration::from_mins(1), || {
+        daemon.wait_until("the monitor answers", Duration::from_mins(1), || {
             let mut command = self.command("ceph");
             command.args(["--connect-timeout", "5", "-s"]);
             Self::output(command).status.success()
@@ -198,7 +200,7 @@ impl<'a> Ceph<'a> {
         self.run("ceph", ["osd", "crush", "add", "osd.0", "1.0", "root=default", "host=h0"]);
         let daemon =
             Daemon::start("ceph-osd", self.dir, self.command("ceph-osd").args(["-i", "0", "-f"]));
-        wait_until("the OSD is up", Duration::from_mins(1), || {
+        daemon.wait_until("the OSD is up", Duration::from_mins(1), || {
             self.run("ceph", ["osd", "stat"]).contains("1 up")
         });
         daemon

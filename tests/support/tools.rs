@@ -43,6 +43,7 @@ pub(crate) fn wait_until(what: &str, timeout: Duration, mut is_so: impl FnMut() 
 pub(crate) struct Daemon {
     shell: Child,
     pid_file: PathBuf,
+    log: PathBuf,
 }
 
 const WATCH: &str = r#"
@@ -82,7 +83,23 @@ impl Daemon {
         // Away from the terminal: an interrupt must not end the shell before its server.
         let shell = shell.process_group(0).spawn().unwrap();
         wait_until(name, Duration::from_secs(20), || pid_file.exists());
-        Self { shell, pid_file }
+        Self { shell, pid_file, log }
+    }
+
+    /// Looks until it is so, or fails with the end of what the server printed: at once when
+    /// the server is gone.
+    pub(crate) fn wait_until(&self, what: &str, timeout: Duration, mut is_so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + timeout;
+        while !is_so() {
+            let gone = !Path::new("/proc").join(self.pid().to_string()).exists();
+            let log = || {
+                let bytes = std::fs::read(&self.log).unwrap_or_default();
+                String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(2000)..]).into_owned()
+            };
+            assert!(!gone, "{what}: the server has ended: {}", log());
+            assert!(Instant::now() < deadline, "{what}: not within {timeout:?}: {}", log());
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// The server's process, for tests that kill it.

@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     authority::{Authority, Identity},
-    tools::{Daemon, free_port, wait_until},
+    tools::{Daemon, free_port},
 };
 
 pub(crate) const NEW: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
@@ -65,7 +65,7 @@ impl Old {
         command.arg(format!("127.0.0.1:{port}")).arg("-cert").arg(&identity.certificate);
         command.arg("-key").arg(&identity.key);
         let daemon = Daemon::start("openssl", dir.path(), &command);
-        wait_until("OpenSSL listens", Duration::from_secs(20), || {
+        daemon.wait_until("OpenSSL listens", Duration::from_secs(20), || {
             std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         Self { _daemon: daemon, _dir: dir, port }
