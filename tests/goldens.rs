@@ -136,6 +136,8 @@ fn results_are_frozen() {
         ("window", vec!["window"]),
         ("find", vec!["find"]),
         ("keys-status", vec!["keys", "status"]),
+        ("prune", vec!["prune", "--keep-last", "1"]),
+        ("hold", vec!["hold", "one", "--reason", "case 1"]),
     ] {
         for format in ["text", "json"] {
             let args = [&args[..], &place[..], &["--format", format]].concat();
@@ -184,6 +186,47 @@ fn a_backup_and_its_damage_are_frozen() {
     fs::write(manifest, "{}").unwrap();
     golden("list-damaged.json", &json(&["list"]));
     golden("list-damaged.text", &columns_apart(&text(&["list"])));
+}
+
+#[test]
+fn what_goes_and_what_is_copied_is_frozen() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| format!("file://{}", dir.path().join(name).display());
+    let (repo, copy) = (at("repo"), at("copy"));
+    let kek = format!("file:{}", dir.path().join("kek").display());
+    let place = ["--repo", &repo, "--cluster", "shop", "--kek", &kek];
+    let text =
+        |args: &[&str]| columns_apart(&unmeasured(&told(dir.path(), &[args, &place].concat())));
+    let json = |args: &[&str]| {
+        unmeasured_json(&told(dir.path(), &[args, &place, &["--format", "json"]].concat()))
+    };
+    told(dir.path(), &["keys", "new", "--kek", &kek]);
+    for id in ["one", "two", "three"] {
+        let stdin = ["backup", "--source", "stdin", "--engine", "xtrabackup", "--id", id];
+        fed(
+            dir.path(),
+            &[&stdin[..], &place].concat(),
+            &mut synthetic::Synthetic::new(5, 1 << 20, 2),
+        );
+    }
+    golden("copy-plan.text", &text(&["copy", "--to", &copy, "--plan"]));
+    golden("copy.json", &json(&["copy", "--to", &copy]));
+    golden("copy-again.text", &text(&["copy", "--to", &copy]));
+    let two = ["prune", "--keep-last", "2"];
+    golden("prune-plan.text", &text(&[&two[..], &["--plan"]].concat()));
+    golden("prune-plan.json", &json(&[&two[..], &["--plan"]].concat()));
+    golden("prune-nothing.text", &text(&["prune"]));
+    golden("prune.text", &text(&two));
+    golden("hold.text", &text(&["hold", "one", "--reason", "case 4711"]));
+    golden("hold-again.json", &json(&["hold", "one", "--reason", "another case"]));
+    golden("list-held.text", &text(&["list"]));
+    golden("unhold.json", &json(&["unhold", "one"]));
+    text(&two);
+    golden("list-tombstone.json", &json(&["list"]));
+    golden("show-tombstone.text", &text(&["show", "one"]));
+    golden("prune-wait.text", &text(&two));
+    golden("prune-swept.json", &json(&[&two[..], &["--grace", "0s"]].concat()));
+    golden("hold-late.text", &text(&["hold", "one", "--reason", "too late"]));
 }
 
 #[test]

@@ -56,10 +56,8 @@ fn jobs() -> Fallible<BTreeMap<String, Value>> {
 #[test]
 fn every_manifest_bears_the_name_of_its_job() -> Fallible<()> {
     let workloads = workloads()?;
-    assert_eq!(
-        workloads.keys().collect::<Vec<_>>(),
-        ["archive", "backup", "exporter", "restore", "verify"]
-    );
+    let names: Vec<_> = workloads.keys().collect();
+    assert_eq!(names, ["archive", "backup", "exporter", "prune", "restore", "verify"]);
     for (job, spec) in &workloads {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jobs");
         assert!(
@@ -116,7 +114,7 @@ fn no_secret_is_in_the_environment_or_the_arguments() -> Fallible<()> {
 
 #[test]
 fn retries_follow_the_exit_codes() -> Fallible<()> {
-    assert_eq!(jobs()?.keys().collect::<Vec<_>>(), ["backup", "restore", "verify"]);
+    assert_eq!(jobs()?.keys().collect::<Vec<_>>(), ["backup", "prune", "restore", "verify"]);
     for (job, spec) in jobs()? {
         assert_eq!(spec["template"]["spec"]["restartPolicy"], "Never", "{job}");
         assert!(spec["activeDeadlineSeconds"].is_u64(), "{job}");
@@ -152,6 +150,29 @@ fn a_backup_is_named_after_its_job_and_cannot_decrypt() -> Fallible<()> {
     assert!(id["value"].as_str().is_some_and(|id| id.ends_with("-$(JOB_UID)")), "{id}");
     assert_eq!(value("BACKSTAY_KEK")["value"], "file:/run/keys/kek.pub");
     assert_eq!(pod["volumes"][0]["secret"]["secretName"], "backstay-writer");
+    Ok(())
+}
+
+#[test]
+fn prune_keeps_something_and_has_no_kek() -> Fallible<()> {
+    let pod = &jobs()?["prune"]["template"]["spec"];
+    let env = |pod: &Value| -> BTreeMap<String, Value> {
+        let env = pod["containers"][0]["env"].as_array().cloned().unwrap_or_default();
+        let name = |v: &Value| v["name"].as_str().unwrap_or_default().to_owned();
+        env.iter().map(|v| (name(v), v["value"].clone())).collect()
+    };
+    let told = env(pod);
+    assert_eq!(
+        (&told["BACKSTAY_WINDOW"], &told["BACKSTAY_KEEP_MONTHLY"]),
+        (&"30d".into(), &"12".into())
+    );
+    assert_eq!(told["BACKSTAY_GRACE"], "48h");
+    assert!(!told.contains_key("BACKSTAY_KEEP_LAST") && !told.contains_key("BACKSTAY_KEK"));
+    assert_eq!(told["BACKSTAY_SIGNER"], "file:/run/keys/kek.signer");
+    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "backstay-prune");
+    let in_a_service = env(&rendered("key-services.yaml")?["prune"]["spec"]);
+    assert_eq!(in_a_service["BACKSTAY_SIGNER"], "vault:transit/backstay-prune");
+    assert!(!in_a_service.contains_key("BACKSTAY_KEK"));
     Ok(())
 }
 
@@ -224,7 +245,9 @@ fn rendered(values: &str) -> Fallible<BTreeMap<String, Value>> {
 
 #[test]
 fn keys_in_a_service_are_reached_by_writers_and_readers_each_with_their_own() -> Fallible<()> {
-    let pods = rendered("key-services.yaml")?;
+    let mut pods = rendered("key-services.yaml")?;
+    // It has no KEK at all.
+    assert!(pods.remove("prune").is_some());
     assert_eq!(pods.keys().collect::<Vec<_>>(), ["archive", "backup", "restore", "verify"]);
     for (job, pod) in pods {
         assert_eq!(pod["metadata"]["labels"]["azure.workload.identity/use"], "true", "{job}");

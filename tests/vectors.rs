@@ -15,10 +15,14 @@ mod frames;
 mod log_bad;
 #[path = "vectors/log_good.rs"]
 mod log_good;
+#[path = "vectors/log_kept.rs"]
+mod log_kept;
 #[path = "vectors/log_script.rs"]
 mod log_script;
 #[path = "vectors/logs.rs"]
 mod logs;
+#[path = "vectors/marks.rs"]
+mod marks;
 #[path = "vectors/records.rs"]
 mod records;
 #[path = "vectors/repositories.rs"]

@@ -5,8 +5,16 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    audit::AuditCommand, doctor::DoctorArgs, exporter::ExporterArgs, find::FindArgs,
-    keys::KeysCommand, lock::LockArgs, report::ReportArgs, serve::ServeArgs,
+    audit::AuditCommand,
+    copy::CopyArgs,
+    doctor::DoctorArgs,
+    exporter::ExporterArgs,
+    find::FindArgs,
+    keys::KeysCommand,
+    lock::LockArgs,
+    prune::{HoldArgs, PruneArgs, UnholdArgs},
+    report::ReportArgs,
+    serve::ServeArgs,
 };
 use crate::{
     model::{BackupId, ClusterName, Gtid, GtidState, HistoryId, Timestamp},
@@ -136,6 +144,14 @@ pub(super) enum Command {
     Find(FindArgs),
     /// Check that everything stored is as it was written: every chunk, every hash, the audit chain
     Verify(VerifyArgs),
+    /// Remove the backups and binary logs that no rule keeps any more: tombstones, a time of grace, a second look
+    Prune(PruneArgs),
+    /// Copy backups and binary logs into a second repository, verified on the way, without a key
+    Copy(Box<CopyArgs>),
+    /// Keep a backup, whatever the rules say; a tombstone that it has is taken away
+    Hold(HoldArgs),
+    /// Let a backup go again that was held
+    Unhold(UnholdArgs),
     /// Check from here whether backups and restores would work, and say what to do
     Doctor(Box<DoctorArgs>),
     /// Stream backups from beside the database over mutual TLS, to clients known by name; holds no key

@@ -98,7 +98,9 @@ impl From<&PipelineError> for Exit {
                 SignerError::Crypto(_) => Self::Unexpected,
             },
             PipelineError::Integrity { .. } => Self::Integrity,
-            PipelineError::Taken { .. } | PipelineError::Fenced { .. } => Self::Fenced,
+            PipelineError::Taken { .. }
+            | PipelineError::Fenced { .. }
+            | PipelineError::GivenUp { .. } => Self::Fenced,
             PipelineError::Stopped => Self::Stopped,
             PipelineError::Accept(_)
             | PipelineError::Crypto(_)

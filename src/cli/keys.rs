@@ -56,8 +56,8 @@ An existing file is never touched, but for --pin: to believe several signers, pu
 file. A signer vouches for all clusters that it signs for; with a pin nobody can put one of them into the
 place of another.")]
     Trust {
-        /// Believe it only for runs of this role: backup, archive, rewrap or read; can be given several
-        /// times [default: all]
+        /// Believe it only for runs of this role: backup, archive, rewrap, prune, copy or read; can be
+        /// given several times [default: all]
         #[arg(long, value_name = "ROLE", conflicts_with = "pin")]
         role: Vec<RoleName>,
         /// Pin the uuid of --cluster, as --repo has it now, in the trust file that is there
@@ -108,7 +108,7 @@ impl std::str::FromStr for RoleName {
     fn from_str(text: &str) -> Result<Self, String> {
         let role: Result<Role, _> = serde_json::from_value(text.into());
         role.map(|role| Self(role.name().to_owned()))
-            .map_err(|_| "give backup, archive, rewrap or read".to_owned())
+            .map_err(|_| "give backup, archive, rewrap, prune, copy or read".to_owned())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod copy;
 mod doctor;
 mod exit;
 mod exporter;
@@ -14,6 +15,7 @@ mod log;
 mod output;
 mod progress;
 mod providers;
+mod prune;
 mod report;
 mod run;
 mod serve;

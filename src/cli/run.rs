@@ -9,11 +9,11 @@ use super::{
     args::{
         ArchiveArgs, BackupArgs, Cli, Command, Engine, Format, Global, RestoreArgs, VerifyArgs,
     },
-    audit, doctor,
+    audit, copy, doctor,
     exit::{self, Exit},
     exporter, find, keys, listen,
     output::{self, Text},
-    progress, report, serve, wire,
+    progress, prune, report, serve, wire,
 };
 use crate::{
     jobs::{self, JobError, restore::Target},
@@ -102,6 +102,10 @@ async fn dispatch(
             output::success(format, &result);
             Ok(code)
         }
+        Command::Prune(args) => Box::pin(prune::run(global, args, progress)).await,
+        Command::Copy(args) => Box::pin(copy::run(global, *args, progress)).await,
+        Command::Hold(args) => prune::hold(global, args).await,
+        Command::Unhold(args) => prune::unhold(global, args).await,
         Command::Doctor(args) => {
             let checks = doctor::run(global, &args).await;
             let code = if jobs::doctor::is_well(&checks.0) {

@@ -39,6 +39,17 @@ fn missing(flag: &str, example: &str) -> JobError {
     }
 }
 
+/// Where another repository is, and how it is reached.
+#[derive(Debug)]
+pub(super) struct Elsewhere<'a> {
+    pub(super) url: &'a str,
+    pub(super) endpoint: Option<&'a String>,
+    pub(super) region: Option<&'a String>,
+    pub(super) path_style: Option<bool>,
+    pub(super) ca: Option<&'a PathBuf>,
+    pub(super) credentials: Option<&'a PathBuf>,
+}
+
 impl Global {
     /// The repository, with the eyes of whoever `--trust` names.
     pub(super) async fn repository(&self) -> Result<Arc<Repository>, JobError> {
@@ -53,6 +64,39 @@ impl Global {
     /// The object store alone, for such a job.
     pub(super) async fn impatient_store(&self) -> Result<Arc<dyn Store>, JobError> {
         self.store_by(impatience()).await
+    }
+
+    /// The repository that is read and not written to: what is said of locks is meant for another.
+    pub(super) async fn original(&self) -> Result<Arc<Repository>, JobError> {
+        let cluster = self.cluster.clone().ok_or_else(|| missing("--cluster", "NAME"))?;
+        let url = self.repo.as_deref().ok_or_else(|| missing("--repo", "s3://BUCKET/PREFIX"))?;
+        let options = StoreOptions {
+            encryption: None,
+            storage_class: None,
+            ..self.store_options(StoreOptions::default())
+        };
+        let store = store::open(url, &options).await.map_err(PipelineError::from)?;
+        Ok(Arc::new(Repository::new(store, cluster, self.trusted()?)))
+    }
+
+    /// Another repository of the same cluster. How it is written to is said for it, too.
+    pub(super) async fn other_repository(
+        &self,
+        other: Elsewhere<'_>,
+    ) -> Result<Arc<Repository>, JobError> {
+        let cluster = self.cluster.clone().ok_or_else(|| missing("--cluster", "NAME"))?;
+        let (trust, policy) = (self.trusted()?, self.lock_policy()?);
+        self.must_be_s3(other.url)?;
+        let options = StoreOptions {
+            endpoint: other.endpoint.cloned(),
+            region: other.region.cloned(),
+            path_style: other.path_style,
+            ca_file: other.ca.cloned(),
+            credentials_file: other.credentials.cloned(),
+            ..self.store_options(StoreOptions::default())
+        };
+        let store = store::open(other.url, &options).await.map_err(PipelineError::from)?;
+        Ok(Arc::new(Repository::new(store, cluster, trust).locking(policy)))
     }
 
     async fn repository_by(&self, patience: StoreOptions) -> Result<Arc<Repository>, JobError> {
@@ -70,7 +114,12 @@ impl Global {
     async fn store_by(&self, patience: StoreOptions) -> Result<Arc<dyn Store>, JobError> {
         let url = self.repo.as_deref().ok_or_else(|| missing("--repo", "s3://BUCKET/PREFIX"))?;
         self.must_be_s3(url)?;
-        let options = StoreOptions {
+        let options = self.store_options(patience);
+        Ok(store::open(url, &options).await.map_err(PipelineError::from)?)
+    }
+
+    fn store_options(&self, patience: StoreOptions) -> StoreOptions {
+        StoreOptions {
             endpoint: self.store.store_endpoint.clone(),
             region: self.store.store_region.clone(),
             path_style: self.store.store_path_style,
@@ -80,8 +129,7 @@ impl Global {
             encryption: self.store.store_sse.clone(),
             storage_class: self.store.store_class.clone(),
             ..patience
-        };
-        Ok(store::open(url, &options).await.map_err(PipelineError::from)?)
+        }
     }
 
     /// Refuses what no other kind of store can do.

@@ -32,6 +32,38 @@ pub mod action {
     pub const REWRAP_BEGUN: &str = "rewrap-begun";
     /// They have it, as far as the record says.
     pub const REWRAP_ENDED: &str = "rewrap-ended";
+    /// Backups and logs are pruned.
+    pub const PRUNE_BEGUN: &str = "prune-begun";
+    /// What was due is done.
+    pub const PRUNE_ENDED: &str = "prune-ended";
+    /// It could not be done.
+    pub const PRUNE_FAILED: &str = "prune-failed";
+    /// A backup has got a tombstone.
+    pub const PRUNE_TOMBSTONE: &str = "prune-tombstone";
+    /// A tombstone was taken away.
+    pub const PRUNE_REVOKE: &str = "prune-revoke";
+    /// A backup is removed: its manifest may be missing from now on.
+    pub const PRUNE_SWEPT: &str = "prune-swept";
+    /// The beginning of the log is forgotten, and what is superseded.
+    pub const PRUNE_LOG: &str = "prune-log";
+    /// A run that came to nothing has got a tombstone.
+    pub const PRUNE_RUN_TOMBSTONE: &str = "prune-run-tombstone";
+    /// What a run has left that came to nothing is removed.
+    pub const PRUNE_RUN_SWEPT: &str = "prune-run-swept";
+    /// A backup is held.
+    pub const HOLD_SET: &str = "hold-set";
+    /// It is held no more.
+    pub const HOLD_LIFTED: &str = "hold-lifted";
+    /// Something is copied into this repository.
+    pub const COPY_BEGUN: &str = "copy-begun";
+    /// All of it is there.
+    pub const COPY_ENDED: &str = "copy-ended";
+    /// It could not be copied.
+    pub const COPY_FAILED: &str = "copy-failed";
+    /// A backup exists, that was copied from another repository.
+    pub const COPY_BACKUP: &str = "copy-backup";
+    /// The log goes as far as that of another repository.
+    pub const COPY_LOG: &str = "copy-log";
     /// The settings of a kind of job are not those that were seen last.
     pub const CONFIGURATION_SEEN: &str = "configuration-seen";
     /// The chain was verified.
@@ -123,6 +155,8 @@ pub enum Details {
     Find(FindDetails),
     /// Of each `rewrap-…`.
     Rewrap(RewrapDetails),
+    /// Of `prune-ended`.
+    Prune(PruneDetails),
     /// Of `configuration-seen`.
     Configuration(ConfigurationDetails),
     /// Of `report-made`.
@@ -250,6 +284,18 @@ pub struct RewrapDetails {
     pub left: Option<u64>,
 }
 
+/// What a prune has removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PruneDetails {
+    /// Objects that it has removed.
+    pub objects_removed: u64,
+    /// Their bytes, as far as they are known.
+    pub bytes_removed: u64,
+    /// Objects that were to go, and that a lock of the store holds.
+    pub objects_locked: u64,
+}
+
 /// The settings of a kind of job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -323,6 +369,7 @@ impl Details {
             action::REWRAP_BEGUN | action::REWRAP_ENDED => {
                 Self::Rewrap(RewrapDetails::deserialize(fields)?)
             }
+            action::PRUNE_ENDED => Self::Prune(PruneDetails::deserialize(fields)?),
             action::CONFIGURATION_SEEN => {
                 Self::Configuration(ConfigurationDetails::deserialize(fields)?)
             }

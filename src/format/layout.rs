@@ -1,5 +1,6 @@
 //! The names of objects below the repository's URL.
 
+use super::MarkSubject;
 use crate::model::{
     AttemptId, BackupId, BinlogName, ClusterName, DekId, RunId, SegmentId, ServerName,
 };
@@ -103,4 +104,73 @@ pub fn segment(
     id: SegmentId,
 ) -> String {
     format!("{cluster}/segments/{server}/{file}/{start:020}-{id}")
+}
+
+/// The folder of all segments.
+#[must_use]
+pub fn segments(cluster: &ClusterName) -> String {
+    format!("{cluster}/segments/")
+}
+
+/// The folder of all run records.
+#[must_use]
+pub fn runs(cluster: &ClusterName) -> String {
+    format!("{cluster}/runs/")
+}
+
+/// The folder of what runs wrote to test the store.
+#[must_use]
+pub fn probes(cluster: &ClusterName) -> String {
+    format!("{cluster}/probe/")
+}
+
+/// The folder of the marks of backups.
+#[must_use]
+pub fn backup_marks(cluster: &ClusterName) -> String {
+    format!("{cluster}/marks/backups/")
+}
+
+/// The folder of the marks of runs.
+#[must_use]
+pub fn run_marks(cluster: &ClusterName) -> String {
+    format!("{cluster}/marks/runs/")
+}
+
+/// The folder of the marks of one subject.
+#[must_use]
+pub fn mark_folder(cluster: &ClusterName, subject: &MarkSubject) -> String {
+    match subject {
+        MarkSubject::Backup(backup) => format!("{}{}/", backup_marks(cluster), backup.backup_id),
+        MarkSubject::Run(run) => format!("{}{}/", run_marks(cluster), run.run_id),
+    }
+}
+
+/// A mark; numbers begin at 1.
+#[must_use]
+pub fn mark(cluster: &ClusterName, subject: &MarkSubject, number: u32) -> String {
+    format!("{}{number:08}.json", mark_folder(cluster, subject))
+}
+
+/// The folder of the horizons of the binlog log.
+#[must_use]
+pub fn horizons(cluster: &ClusterName) -> String {
+    format!("{cluster}/horizons/")
+}
+
+/// A horizon; numbers begin at 1.
+#[must_use]
+pub fn horizon(cluster: &ClusterName, number: u64) -> String {
+    format!("{cluster}/horizons/{number:020}")
+}
+
+/// In a copy, the folder of the audit chain of the repository that it was copied from.
+#[must_use]
+pub fn origin_audit_folder(cluster: &ClusterName) -> String {
+    format!("{cluster}/origin/audit/")
+}
+
+/// A record of that chain, byte for byte.
+#[must_use]
+pub fn origin_audit(cluster: &ClusterName, number: u64) -> String {
+    format!("{cluster}/origin/audit/{number:020}")
 }

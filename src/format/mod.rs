@@ -7,10 +7,12 @@ pub mod audit;
 mod dsse;
 mod error;
 mod header;
+mod horizon;
 mod index;
 pub mod layout;
 mod log;
 mod manifest;
+mod mark;
 mod record;
 
 pub use audit::AuditRecord;
@@ -20,6 +22,7 @@ pub use header::{
     COMMITMENT_BYTES, Compression, HEADER_BYTES, ObjectHeader, ObjectKind,
     SUITE_AES256GCM_HKDF_SHA256,
 };
+pub use horizon::HorizonRecord;
 pub use index::{ChunkEntry, Index, MAX_CHUNKS, TAG_BYTES, TRAILER_BYTES, Trailer};
 pub use log::{
     Branch, CHECKPOINT_EVERY, CheckpointEntry, CommitSpan, EpochEntry, EpochReason, ForkEntry,
@@ -27,4 +30,5 @@ pub use log::{
     Opening, SealedRange, SegmentData, SegmentEntry, SegmentSummary, TailEntry,
 };
 pub use manifest::{EngineRecord, LockRecord, Manifest, SourceRecord, VolumeRecord};
+pub use mark::{MarkKind, MarkRecord, MarkSubject, MarkedBackup, MarkedRun};
 pub use record::{ClusterRecord, KeyRecord, Role, RunIdentity, RunLock, RunRecord};

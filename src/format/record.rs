@@ -33,6 +33,10 @@ pub enum Role {
     Rewrap,
     /// Audit records alone: it reads, and says so. It has no DEK either.
     Read,
+    /// Marks and horizons; it has no DEK either.
+    Prune,
+    /// What it copies is signed already; horizons of the copy. It has no DEK either.
+    Copy,
 }
 
 impl Role {
@@ -44,6 +48,8 @@ impl Role {
             Self::Archive => "archive",
             Self::Rewrap => "rewrap",
             Self::Read => "read",
+            Self::Prune => "prune",
+            Self::Copy => "copy",
         }
     }
 

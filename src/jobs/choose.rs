@@ -1,13 +1,13 @@
 //! Which backup is meant. What the audit chain says was committed must be there, as it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::JobError;
 use crate::{
-    format::{AuditRecord, Manifest, audit::action},
+    format::{AuditRecord, Manifest, Role, audit::action},
     model::{BackupId, Sha256Digest},
     pipeline::{
-        Finding, Found, PipelineError, Repository, Vouched,
+        Finding, Found, Mark, PipelineError, Repository, Standing, Vouched,
         audit::{Chain, scan},
     },
 };
@@ -15,7 +15,7 @@ use crate::{
 /// Findings of a damaged chain that a restore warns of one by one.
 const WARNED_OF: usize = 3;
 
-/// The backups that the audit chain says were committed, and the manifest of each. Nothing else of
+/// The backups that the audit chain says are there, and the manifest of each. Nothing else of
 /// the chain is kept, however long it is.
 #[derive(Debug, Default)]
 pub(super) struct Committed(BTreeMap<String, Sha256Digest>);
@@ -25,8 +25,8 @@ impl Committed {
     /// needs one now: that is told, and no error.
     pub(super) async fn read(repository: &Repository) -> Result<Self, JobError> {
         let mut committed = Self::default();
-        let take = |found: &Found<AuditRecord>, _: &Vouched| -> Result<(), PipelineError> {
-            committed.take(&found.record);
+        let take = |found: &Found<AuditRecord>, run: &Vouched| -> Result<(), PipelineError> {
+            committed.take(&found.record, run);
             Ok(())
         };
         let Chain { findings, more_findings, .. } = scan(repository, 0, None, take).await?;
@@ -37,12 +37,17 @@ impl Committed {
         Ok(committed)
     }
 
-    /// Takes the next record. What it says first of a backup counts.
-    pub(super) fn take(&mut self, record: &AuditRecord) {
-        if record.action == action::BACKUP_COMMITTED
-            && let Some(sha256) = record.record_sha256
-        {
-            self.0.entry(record.subject.clone()).or_insert(sha256);
+    /// Takes the next record. What it says first of a backup counts, until the backup is removed;
+    /// only who may remove backups can say that.
+    pub(super) fn take(&mut self, record: &AuditRecord, run: &Vouched) {
+        match (record.action.as_str(), record.record_sha256) {
+            (action::BACKUP_COMMITTED | action::COPY_BACKUP, Some(sha256)) => {
+                self.0.entry(record.subject.clone()).or_insert(sha256);
+            }
+            (action::PRUNE_SWEPT, _) if run.record.role == Role::Prune => {
+                self.0.remove(&record.subject);
+            }
+            _ => {}
         }
     }
 
@@ -107,9 +112,12 @@ async fn newest(
     url: &str,
 ) -> Result<Found<Manifest>, JobError> {
     let listed = repository.backups().await?;
+    let swept = repository.swept().await?;
+    let there = listed.iter().map(|(id, _)| id).chain(&swept).map(BackupId::as_str);
+    let there: BTreeSet<&str> = there.collect();
     let missing = committed
         .subjects()
-        .filter(|subject| listed.iter().all(|(id, _)| id.as_str() != *subject))
+        .filter(|subject| !there.contains(subject))
         .map(|subject| (subject.to_owned(), "its manifest is missing".to_owned()));
     let damaged = listed.iter().filter_map(|(id, found)| match found {
         Ok(found) => Some((id.to_string(), committed.contradicts(id, Some(found))?)),
@@ -133,4 +141,30 @@ async fn newest(
 fn refused(repository: &Repository, id: &BackupId, why: String) -> JobError {
     let object = crate::format::layout::manifest(repository.cluster(), id);
     PipelineError::Integrity { object, why }.into()
+}
+
+/// Refuses a backup that is to be removed: its bytes may go while it is read.
+pub(super) async fn uncondemned(
+    repository: &Repository,
+    found: &Found<Manifest>,
+) -> Result<(), JobError> {
+    match repository.standing(found).await? {
+        Standing::Free | Standing::Held(_) => Ok(()),
+        Standing::Tombstoned(mark) => Err(JobError::target(
+            condemned(&found.record.backup_id, &mark),
+            format!(
+                "`backstay hold {}` keeps it, and then it can be restored",
+                found.record.backup_id
+            ),
+        )),
+        Standing::Swept(mark) => Err(JobError::target(
+            format!("backup {} has been removed since {}", found.record.backup_id, mark.at),
+            "restore another one; `backstay list` shows what there is",
+        )),
+    }
+}
+
+/// What is said of a backup with a tombstone.
+pub(super) fn condemned(id: &BackupId, mark: &Mark) -> String {
+    format!("backup {id} has had a tombstone since {}, and will be removed", mark.at)
 }

@@ -5,13 +5,16 @@ pub mod archive;
 pub mod audit;
 pub mod backup;
 mod choose;
+pub mod copy;
 pub mod doctor;
 mod error;
 pub mod exporter;
 pub mod find;
+pub mod hold;
 mod identity;
 pub mod keys;
 pub mod list;
+pub mod prune;
 pub mod report;
 pub mod restore;
 mod scratch;
@@ -30,7 +33,7 @@ pub use witness::{ExitOf, Recorded, Witness, failure};
 use crate::{
     format::Manifest,
     model::{BackupId, BinlogPosition, EngineKind, Flavor, ProofKind, Timestamp},
-    pipeline::PipelineError,
+    pipeline::{PipelineError, Standing},
 };
 
 /// What `list` and `show` tell of a backup.
@@ -45,6 +48,9 @@ pub struct BackupSummary {
     /// Why it is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// What was decided about it; nothing for most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mark: Option<BackupMark>,
     /// What made it.
     pub engine: Option<EngineKind>,
     /// The server's flavor.
@@ -70,6 +76,29 @@ pub struct BackupSummary {
     /// The binlog position.
     #[serde(flatten)]
     pub position: Position,
+}
+
+/// What was decided about a backup.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct BackupMark {
+    /// `held`: no policy removes it. `tombstoned`: it will be removed, and is not restored any more.
+    pub kind: &'static str,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+impl BackupMark {
+    /// What people are told of a standing.
+    fn of(standing: Standing) -> Option<Self> {
+        let (kind, mark) = match standing {
+            Standing::Free => return None,
+            Standing::Held(mark) => ("held", mark),
+            Standing::Tombstoned(mark) | Standing::Swept(mark) => ("tombstoned", mark),
+        };
+        Some(Self { kind, since: mark.at, reason: mark.reason })
+    }
 }
 
 /// A binlog position in results, both fields `null` when the binary log was off.
@@ -102,6 +131,7 @@ impl BackupSummary {
             backup_id: id,
             status: if problem.is_none() { "complete" } else { "damaged" },
             problem,
+            mark: None,
             engine: manifest.map(|m| m.engine.kind),
             flavor: server.map(|s| s.flavor),
             server_version: server.map(|s| s.version.text.clone()),

@@ -1,6 +1,6 @@
 //! `show`: everything that a manifest says.
 
-use super::{BackupSummary, JobError, choose};
+use super::{BackupMark, BackupSummary, JobError, choose};
 use crate::{format::Manifest, model::BackupId, pipeline::Repository};
 
 /// A backup in full.
@@ -21,9 +21,7 @@ pub struct Shown {
 /// When there is no such backup, or its manifest is not believed.
 pub async fn run(repository: &Repository, id: Option<&BackupId>) -> Result<Shown, JobError> {
     let found = choose(repository, id).await?;
-    Ok(Shown {
-        summary: BackupSummary::new(found.record.backup_id.clone(), Ok(&found.record)),
-        manifest_sha256: found.sha256.to_string(),
-        manifest: found.record,
-    })
+    let mut summary = BackupSummary::new(found.record.backup_id.clone(), Ok(&found.record));
+    summary.mark = BackupMark::of(repository.standing(&found).await?);
+    Ok(Shown { summary, manifest_sha256: found.sha256.to_string(), manifest: found.record })
 }

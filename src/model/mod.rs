@@ -1,6 +1,7 @@
 //! The words of the domain: pure values, no I/O.
 
 mod access;
+mod age;
 mod change;
 mod command;
 mod connection;
@@ -19,6 +20,7 @@ mod transaction;
 mod wrapped;
 
 pub use access::{Access, AccessKind};
+pub use age::{Age, AgeError};
 pub use change::{ChangeKind, TablePattern, TablePatternError};
 pub use command::CommandLine;
 pub use connection::{Connection, Peer, TlsFacts};
@@ -34,6 +36,6 @@ pub use protection::{LockMode, Protection, Retention};
 pub use server::{EngineKind, Flavor, ServerFacts, ServerVersion, TransportSecurity};
 pub use size::ByteSize;
 pub use state::{GtidState, Missing};
-pub use time::Timestamp;
+pub use time::{Period, Timestamp};
 pub use transaction::{Gtid, GtidError};
 pub use wrapped::WrappedDek;

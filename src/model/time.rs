@@ -1,6 +1,6 @@
 //! Instants: UTC, RFC 3339, always printed with the offset.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,39 @@ impl Timestamp {
         self.0.duration_since(earlier.0).as_secs_f64()
     }
 
+    /// This long after it; the end of all calendars when they do not reach so far.
+    #[must_use]
+    pub fn plus(self, more: Duration) -> Self {
+        let us = i64::try_from(more.as_micros()).unwrap_or(i64::MAX);
+        let at = Self::from_microseconds(self.as_microseconds().saturating_add(us));
+        at.unwrap_or(Self(jiff::Timestamp::MAX))
+    }
+
+    /// This long before it; the beginning of all calendars when they do not reach so far.
+    #[must_use]
+    pub fn minus(self, less: Duration) -> Self {
+        let us = i64::try_from(less.as_micros()).unwrap_or(i64::MAX);
+        let at = Self::from_microseconds(self.as_microseconds().saturating_sub(us));
+        at.unwrap_or(Self(jiff::Timestamp::MIN))
+    }
+
+    /// The name of the period in UTC that it lies in: an hour, a day, an ISO week, a month, a year.
+    #[must_use]
+    pub fn period(self, period: Period) -> String {
+        let civil = self.0.to_zoned(jiff::tz::TimeZone::UTC).datetime();
+        let (year, month, day) = (civil.year(), civil.month(), civil.day());
+        match period {
+            Period::Hour => format!("{year:04}-{month:02}-{day:02}T{:02}", civil.hour()),
+            Period::Day => format!("{year:04}-{month:02}-{day:02}"),
+            Period::Week => {
+                let week = civil.date().iso_week_date();
+                format!("{:04}-W{:02}", week.year(), week.week())
+            }
+            Period::Month => format!("{year:04}-{month:02}"),
+            Period::Year => format!("{year:04}"),
+        }
+    }
+
     /// `20261120T204317Z`, for names that sort by time.
     #[must_use]
     pub fn compact(self) -> String {
@@ -50,6 +83,21 @@ impl Timestamp {
     fn truncated(t: jiff::Timestamp) -> Self {
         Self(jiff::Timestamp::from_microsecond(t.as_microsecond()).unwrap_or(t))
     }
+}
+
+/// A stretch of the calendar, in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Period {
+    /// An hour.
+    Hour,
+    /// A day.
+    Day,
+    /// A week of ISO 8601, which begins on Monday.
+    Week,
+    /// A month.
+    Month,
+    /// A year.
+    Year,
 }
 
 impl fmt::Display for Timestamp {
@@ -76,5 +124,16 @@ mod tests {
         let t: Timestamp = "2026-11-20T21:43:17+01:00".parse().unwrap();
         assert_eq!(t.to_string(), "2026-11-20T20:43:17Z");
         assert_eq!(t.compact(), "20261120T204317Z");
+    }
+
+    #[test]
+    fn periods_are_those_of_utc_and_weeks_those_of_iso() {
+        let t: Timestamp = "2027-01-03T23:59:59.999999Z".parse().unwrap();
+        let names = [Period::Hour, Period::Day, Period::Week, Period::Month, Period::Year];
+        let names = names.map(|period| t.period(period));
+        assert_eq!(names, ["2027-01-03T23", "2027-01-03", "2026-W53", "2027-01", "2027"]);
+        assert_eq!(t.plus(Duration::from_micros(1)).period(Period::Week), "2027-W01");
+        assert_eq!(t.minus(Duration::from_hours(24)).period(Period::Day), "2027-01-02");
+        assert!(t.plus(Duration::MAX) > t && t.minus(Duration::MAX) < t);
     }
 }

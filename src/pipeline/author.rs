@@ -91,6 +91,24 @@ impl Author {
         Ok(author)
     }
 
+    /// A run that decides what is kept, or copies; otherwise the same.
+    ///
+    /// # Errors
+    /// When the store or the signer fails.
+    pub async fn keeping(
+        repository: Arc<Repository>,
+        cluster: ClusterUuid,
+        role: Role,
+        by: Introduction<'_>,
+    ) -> Result<Self, PipelineError> {
+        let id = RunId::from_bytes(crypto::random()?);
+        repository.probe_keep(&id.to_string()).await?;
+        repository.renew_locks().await?;
+        let author = Self::new(repository, cluster, id)?;
+        author.introduce(&by, role, None).await?;
+        Ok(author)
+    }
+
     /// SHA-256 of the run's stored record, once there is one.
     #[must_use]
     pub fn record_sha256(&self) -> Option<Sha256Digest> {

@@ -2,6 +2,7 @@
 //!
 //! Up: `slots × (chunk + sealed chunk) + workers × compressor + parts × part + base`.
 //! Down: `groups × group + slots × chunk + workers × (sealed chunk + decompressor) + base`.
+//! Across: `(fetches + 3 + uploads) × part + base`.
 
 /// Plaintext bytes of a chunk.
 pub const CHUNK_BYTES: usize = 2 << 20;
@@ -27,6 +28,12 @@ pub const UPLOADS: usize = 4;
 pub const FETCHES: usize = 6;
 /// Worker threads at most; more cores than this are left to the engine and the store's TLS.
 pub const MAX_WORKERS: usize = 12;
+/// Bytes of what a copy reads and sends at once.
+pub const COPY_PART_BYTES: usize = 16 << 20;
+/// Parts of a copy that are being fetched.
+pub const COPY_FETCHES: usize = 3;
+/// Parts of a copy that are being sent.
+pub const COPY_UPLOADS: usize = 4;
 /// What the program, its libraries, TLS sessions and stacks take.
 pub const BASE_BYTES: usize = 40 << 20;
 /// A Zstandard context at the highest level that `auto` chooses, for 2 MiB of input (measured).
@@ -70,6 +77,12 @@ impl Budget {
             + BASE_BYTES
     }
 
+    /// The most that a copy takes: parts that are fetched, hashed (three) and sent.
+    #[must_use]
+    pub fn copy_bytes() -> usize {
+        (COPY_FETCHES + 3 + COPY_UPLOADS) * COPY_PART_BYTES + BASE_BYTES
+    }
+
     /// The most that a restore takes.
     #[must_use]
     pub fn down_bytes(&self) -> usize {
@@ -92,6 +105,7 @@ mod tests {
 
     #[test]
     fn the_formula_keeps_the_limit_on_any_machine() {
+        assert!(Budget::copy_bytes() <= LIMIT_BYTES, "{} to copy", Budget::copy_bytes());
         for cores in 1..=256 {
             let budget = Budget::for_cores(cores);
             assert!(budget.up_bytes() <= LIMIT_BYTES, "{cores} cores: {} up", budget.up_bytes());

@@ -58,6 +58,17 @@ pub enum PipelineError {
         /// Its run.
         run: crate::model::RunId,
     },
+    /// A run has stood still for so long that `prune` has given it up.
+    #[error(
+        "run {run} was given up by `backstay prune` at {since}, since it had stored nothing for so long: \
+         what it has stored is being removed, and it commits nothing; begin again"
+    )]
+    GivenUp {
+        /// The run.
+        run: crate::model::RunId,
+        /// Since when.
+        since: crate::model::Timestamp,
+    },
     /// An earlier write of ours turned out to have happened: read the state again.
     #[error("an earlier write of this archiver was done after all")]
     Unsettled,

@@ -14,14 +14,15 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::{
-    Intruder, LockPolicy, PipelineError,
+    Intruder, LockPolicy, PipelineError, Standing,
     candidates::{Candidates, Met},
+    marked_backup,
 };
 use crate::{
     crypto::{signer::Trust, verify},
     format::{
-        AuditRecord, ClusterRecord, Envelope, KeyRecord, LogRecord, MAX_RECORD_BYTES, Manifest,
-        Payload, Role, RunRecord, VolumeRecord, layout,
+        AuditRecord, ClusterRecord, Envelope, HorizonRecord, KeyRecord, LogRecord,
+        MAX_RECORD_BYTES, Manifest, MarkRecord, Payload, Role, RunRecord, VolumeRecord, layout,
     },
     model::{Access, BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest, Timestamp},
     store::{Key, Store, Versions},
@@ -32,16 +33,16 @@ const PARALLEL: usize = 8;
 
 /// A record that its run signs.
 pub(super) trait SignedByRun: Payload {
-    /// Whether a run that only reads may write it.
-    const BY_READERS: bool;
+    /// Whether a run may write it that adds nothing to what is backed up.
+    const BY_KEEPERS: bool;
     fn run_id(&self) -> RunId;
     fn cluster(&self) -> ClusterUuid;
 }
 
 macro_rules! signed_by_run {
-    ($($name:ident: $readers:literal),*) => {$(
+    ($($name:ident: $keepers:literal),*) => {$(
         impl SignedByRun for $name {
-            const BY_READERS: bool = $readers;
+            const BY_KEEPERS: bool = $keepers;
 
             fn run_id(&self) -> RunId {
                 self.run_id
@@ -55,7 +56,8 @@ macro_rules! signed_by_run {
 }
 
 signed_by_run!(
-    ClusterRecord: false, KeyRecord: false, AuditRecord: true, Manifest: false, LogRecord: false
+    ClusterRecord: false, KeyRecord: false, AuditRecord: true, Manifest: false, LogRecord: false,
+    MarkRecord: true, HorizonRecord: true
 );
 
 /// A record that has been believed, and the hash of its stored bytes.
@@ -254,6 +256,18 @@ impl Repository {
         found.none()
     }
 
+    /// The run that has created the cluster.
+    ///
+    /// # Errors
+    /// When the record cannot be read or believed, or is not there.
+    pub async fn founder(&self) -> Result<RunId, PipelineError> {
+        let object = layout::cluster(&self.cluster);
+        match self.record_of_cluster::<ClusterRecord>(&object, |_, _| Ok(())).await? {
+            Some(found) => Ok(found.record.run_id),
+            None => Err(PipelineError::integrity(object, "it is missing")),
+        }
+    }
+
     /// The manifest of a backup, believed; nothing when the backup is not complete.
     ///
     /// # Errors
@@ -298,6 +312,7 @@ impl Repository {
     }
 
     /// All complete backups, newest first, each with its manifest or why that is not believed.
+    /// One that is being removed is complete no more.
     ///
     /// # Errors
     /// When the store fails.
@@ -309,6 +324,7 @@ impl Repository {
             self.uuid().await?;
         }
         let ids = self.ids().await?;
+        let marks = self.backup_marks().await?;
         let read = stream::iter(ids.into_iter().map(|id| async move {
             match self.manifest(&id).await {
                 Ok(None) => Ok(None),
@@ -319,6 +335,10 @@ impl Repository {
         }));
         let mut found: Vec<_> =
             read.buffered(PARALLEL).try_filter_map(|b| async { Ok(b) }).try_collect().await?;
+        found.retain(|(id, found)| {
+            let (Some(marks), Ok(found)) = (marks.get(id), found) else { return true };
+            !matches!(marks.standing(&marked_backup(found)), Standing::Swept(_))
+        });
         found.sort_by_key(|(id, manifest)| {
             std::cmp::Reverse((manifest.as_ref().map(|m| m.record.finished_at).ok(), id.clone()))
         });
@@ -454,10 +474,28 @@ impl Repository {
                 "it belongs to another cluster than its run",
             ));
         }
-        if run.role == Role::Read && !P::BY_READERS {
-            return Err(PipelineError::integrity(object, "its run may write audit records alone"));
+        match run.role {
+            _ if P::BY_KEEPERS => {}
+            Role::Backup | Role::Archive | Role::Rewrap => {}
+            Role::Read => {
+                let why = "its run may write audit records alone";
+                return Err(PipelineError::integrity(object, why));
+            }
+            Role::Prune | Role::Copy => {
+                let why = format!("its run is one of role {}: it may not write this", run.role);
+                return Err(PipelineError::integrity(object, why));
+            }
         }
         Ok(Found { record, sha256: digest(bytes) })
+    }
+
+    /// What counts under the name of a record that was read before, as it is stored; nothing when it
+    /// has gone.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn stored_bytes(&self, object: &str) -> Result<Option<bytes::Bytes>, PipelineError> {
+        self.read(object).await
     }
 
     /// What lies under a name, whatever it is: the oldest version, where there are several.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 
-use super::{BucketLock, Keep, Kept, Key, ObjectInfo, StoreErrorKind, VersionId, Versions};
+use super::{BucketLock, Erased, Keep, Kept, Key, ObjectInfo, StoreErrorKind, VersionId, Versions};
 use crate::model::{Access, AccessKind, Connection, Peer, Retention, Timestamp, TransportSecurity};
 pub(super) use crate::transport::{causes, chain};
 
@@ -89,6 +89,9 @@ pub(super) trait Backend: Send + Sync + fmt::Debug {
     ) -> BoxStream<'static, Result<ObjectInfo, Fault>>;
     async fn folders(&self, prefix: &str) -> Result<Vec<String>, Fault>;
     async fn delete(&self, key: &Key) -> Result<(), Fault>;
+    async fn erase(&self, key: &Key) -> Result<Erased, Fault> {
+        self.delete(key).await.map(|()| Erased::default())
+    }
     async fn stale(&self, prefix: &str, before: Timestamp) -> Result<Vec<Stale>, Fault>;
     async fn abort_stale(&self, upload: &Stale) -> Result<(), Fault>;
 

@@ -67,6 +67,25 @@ impl Kept {
     }
 }
 
+/// What has become of an object that was to be removed for good.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// What protects the versions that could not be removed; nothing when all are gone.
+    pub left: Option<Protection>,
+}
+
+impl Erased {
+    /// Another version is protected.
+    pub(super) fn holds(&mut self, protection: Protection) {
+        let left = self.left.get_or_insert_default();
+        left.legal_hold |= protection.legal_hold;
+        let until = |protection: &Protection| protection.retention.map(|held| held.until);
+        if until(&protection) > until(left) {
+            left.retention = protection.retention;
+        }
+    }
+}
+
 /// Object Lock, as a bucket has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BucketLock {

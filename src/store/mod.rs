@@ -25,7 +25,7 @@ mod versions;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use keep::{
-    BucketLock, DefaultRetention, Keep, KeepError, Kept, ServerEncryption, StorageClass,
+    BucketLock, DefaultRetention, Erased, Keep, KeepError, Kept, ServerEncryption, StorageClass,
 };
 pub use key::{Key, KeyError};
 pub use open::open;

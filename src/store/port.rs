@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream::BoxStream};
 
-use super::{BucketLock, Keep, Kept, Key, StoreError, StoreErrorKind, Version, Versions};
+use super::{BucketLock, Erased, Keep, Kept, Key, StoreError, StoreErrorKind, Version, Versions};
 use crate::model::{
     Access, AccessKind, Connection, Peer, Protection, Retention, Timestamp, TransportSecurity,
 };
@@ -82,8 +82,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Some stores (MinIO in versioned buckets) go on naming those whose objects were deleted.
     async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
 
-    /// Removes an object; one that is not there is no error.
+    /// Removes an object; one that is not there is no error. In a store that keeps versions it is
+    /// hidden by that, and nothing more.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// Removes an object for good: all its versions, and what hides them. What a lock holds stays,
+    /// and is no error.
+    async fn erase(&self, key: &Key) -> Result<Erased, StoreError> {
+        self.delete(key).await.map(|()| Erased::default())
+    }
 
     /// Aborts uploads below `prefix` that were begun before `before` and never completed.
     /// Returns how many.

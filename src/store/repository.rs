@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use super::{
-    BucketLock, Keep, Kept, Key, ObjectInfo, Store, StoreError, StoreErrorKind, Upload, Version,
-    Versions,
+    BucketLock, Erased, Keep, Kept, Key, ObjectInfo, Store, StoreError, StoreErrorKind, Upload,
+    Version, Versions,
     backend::{Backend, Fault},
     listing::{Listing, PAGE_BYTES},
     retry::{Call, Effect, Retry},
@@ -168,6 +168,16 @@ impl Store for Repository {
         self.run("delete", key.as_str(), 0, || async {
             match self.backend.delete(key).await {
                 Err(fault) if fault.kind == StoreErrorKind::NotFound => Ok(()),
+                done => done,
+            }
+        })
+        .await
+    }
+
+    async fn erase(&self, key: &Key) -> Result<Erased, StoreError> {
+        self.run("erase", key.as_str(), 0, || async {
+            match self.backend.erase(key).await {
+                Err(fault) if fault.kind == StoreErrorKind::NotFound => Ok(Erased::default()),
                 done => done,
             }
         })

@@ -32,6 +32,8 @@ pub(crate) struct Archiver {
     /// The transactions that end in a record, with where they begin.
     pub(crate) holds: BTreeMap<u64, Vec<(u64, Tx)>>,
     pub(crate) archived: BTreeSet<usize>,
+    /// All records.
+    pub(crate) records: Vec<LogRecord>,
     /// The records in words, for a test that fails.
     pub(crate) told: Vec<String>,
 }
@@ -50,6 +52,7 @@ impl Archiver {
             late: None,
             holds: BTreeMap::new(),
             archived: BTreeSet::new(),
+            records: Vec::new(),
             told: Vec::new(),
         }
     }
@@ -57,7 +60,8 @@ impl Archiver {
     pub(crate) fn archive(&self) -> Archive {
         let mut segments = self.archive.0.clone();
         segments.extend(self.state.segments.iter().cloned());
-        Archive { segments, notes: self.archive.1.clone(), state: self.state.clone() }
+        let (notes, state) = (self.archive.1.clone(), self.state.clone());
+        Archive { segments, notes, state, ..Archive::default() }
     }
 
     fn append(&mut self, entry: LogEntry, now: Timestamp) -> u64 {
@@ -100,6 +104,7 @@ impl Archiver {
         let mut sha = [7; 32];
         sha[..8].copy_from_slice(&number.to_le_bytes());
         self.state.apply(&record, Sha256Digest(sha)).unwrap();
+        self.records.push(record.clone());
         if matches!(record.entry, LogEntry::Epoch(_) | LogEntry::Gap(_) | LogEntry::Fork(_)) {
             self.archive.1.push(record);
         }

@@ -188,6 +188,7 @@ fn live(seed: u64, flavor: Flavor, steps: usize, resets: bool) {
     if moved {
         archiver.connect(&mut world);
     }
+    assert_eq!(archiver.records.len() as u64, archiver.state.head.number);
     let archive = archiver.archive();
     let lines = Lines::of(&archive).unwrap();
     for taken in &bases {

@@ -86,7 +86,7 @@ pub(crate) struct World {
     pub(crate) random: Random,
     pub(crate) flavor: Flavor,
     /// Microseconds since the epoch.
-    clock: i64,
+    pub(crate) clock: i64,
     made: usize,
     servers_made: u32,
     pub(crate) primary: Server,

@@ -106,8 +106,10 @@ IDENTITY = shaped(host_opt=is_text, user_opt=is_text, pod_opt=is_text, namespace
                   access_opt=among("local", "static", "web-identity", "pod-identity", "instance", "unknown"))
 ENVELOPE = shaped(payloadType=is_text, payload=is_bytes, signatures=list_of(shaped(keyid=is_text, sig=is_bytes)))
 CONNECTIONS = list_of(CONNECTION)
+MARKED = shaped(backup_opt=shaped(backup_id=is_name, manifest_sha256=is_digest, attempt=is_id, dek_id=is_id),
+                run_opt=shaped(run_id=is_id))
 RECORDS = {
-    "run": shaped(version=is_int, run_id=is_id, cluster_uuid=is_id, role=among("backup", "archive", "rewrap", "read"), public_key=is_digest,
+    "run": shaped(version=is_int, run_id=is_id, cluster_uuid=is_id, role=among("backup", "archive", "rewrap", "prune", "copy", "read"), public_key=is_digest,
                   dek_id_opt=is_id, started_at=is_instant, identity=IDENTITY,
                   lock_opt=shaped(mode=LOCK_MODE, data_seconds=is_int, key_seconds=is_int, evidence_seconds=is_int, legal_hold_opt=is_bool),
                   tool_version=is_text),
@@ -135,6 +137,9 @@ RECORDS = {
                     failure_opt=shaped(exit_code=is_u8, kind=is_text, error=is_text), configuration_opt=is_digest,
                     connections_opt=CONNECTIONS,
                     details_opt=lambda v: isinstance(v, dict)),
+    "mark": shaped(version=is_int, cluster_uuid=is_id, number=is_u32, run_id=is_id, at=is_instant, reason=is_text,
+                   kind=among("hold", "unhold", "tombstone", "revoke", "sweep"), subject=lambda v: MARKED(v) and len(v) == 1),
+    "horizon": shaped(version=is_int, cluster_uuid=is_id, number=is_int, run_id=is_id, at=is_instant, begins=is_int, thinned=is_int),
 }
 RESTORE = shaped(backup_id_opt=is_name, datadir_opt=is_text, status_opt=is_text, expected_opt=is_text, actual_opt=is_text,
                  equal_opt=is_bool, transactions_opt=is_int)
@@ -142,13 +147,19 @@ VERIFY = shaped(mode=is_text, status_opt=is_text, backups_opt=is_int, findings_o
                 log_head_opt=is_text, fresh_opt=is_bool)
 FIND = shaped(table=is_bool, kind_opt=is_text, since_opt=is_instant, until_opt=is_instant, matches_opt=is_int)
 ARCHIVE = shaped(epoch=is_int, record=is_int, reason_opt=is_text, transactions_opt=is_int)
+PRUNE = shaped(objects_removed=is_int, bytes_removed=is_int, objects_locked=is_int)
 REWRAP = shaped(**{"from": is_text}, drop_opt=list_of(is_text), rewrapped_opt=is_int, dropped_opt=is_int, left_opt=is_int)
 DETAILS = {  # 3.5: of an action that is not here any object will do
     "backup-begun": shaped(engine=is_text, source=is_text), "configuration-seen": shaped(settings=texts),
     "report-made": shaped(format=is_text, holds=list_of(is_text), fails=list_of(is_text), not_shown=list_of(is_text)),
-    "rewrap-begun": REWRAP, "rewrap-ended": REWRAP, "archive-gap": ARCHIVE, "archive-fork": ARCHIVE,
+    "rewrap-begun": REWRAP, "rewrap-ended": REWRAP, "prune-ended": PRUNE, "archive-gap": ARCHIVE, "archive-fork": ARCHIVE,
 } | {f"{job}-{end}": shape for job, shape in (("archive", ARCHIVE), ("restore", RESTORE), ("plan", RESTORE),
                                                ("verify", VERIFY), ("find", FIND)) for end in ("begun", "ended", "failed")}
+
+
+MARKS = {("free", "hold"): "held", ("tombstoned", "hold"): "held", ("held", "unhold"): "free",
+         ("free", "tombstone"): "tombstoned", ("tombstoned", "sweep"): "swept",
+         ("tombstoned", "revoke"): "free", ("swept", "revoke"): "free"}
 
 
 def check_act(record):
@@ -220,7 +231,10 @@ class Repository:
                 roles = self.roles[envelope["signatures"][0]["keyid"]]
                 need(roles is None or record["role"] in roles, "its signer may not vouch for a run of its role")
             else:
-                need(run["role"] != "read" or kind == "audit", "its run may write audit records alone")
+                need(run["role"] not in ("read", "prune", "copy") or kind in ("audit", "mark", "horizon"),
+                     "its run may not write such a record")
+                need(kind != "mark" or run["role"] == "prune", "its run may not write marks")
+                need(kind != "horizon" or run["role"] in ("prune", "copy"), "its run may not write horizons")
                 if kind == "audit":
                     check_act(record)
                 expected = {run["cluster_uuid"]} | ({self.uuid} if kind != "cluster" else set())
@@ -237,7 +251,44 @@ class Repository:
     def backups(self):
         folder = self.root / "backups"
         names = os.listdir(folder) if folder.is_dir() else []
-        return sorted(n for n in names if NAME(n) and (folder / n / "manifest.json").is_file())
+        there = (n for n in names if NAME(n) and (folder / n / "manifest.json").is_file())
+        return sorted(n for n in there if "swept" not in self.standings("backups", n).values())
+
+    def standings(self, kind, name):
+        """3.6: what the marks under the name of a backup or a run come to, for each subject."""
+        folder, standings = f"marks/{kind}/{name}", {}
+        names = sorted(os.listdir(self.root / folder)) if (self.root / folder).is_dir() else []
+        for file in (n for n in names if re.fullmatch(r"[0-9]{8}\.json", n) and n != "00000000.json"):
+            try:
+                mark = self.believe("mark", f"{folder}/{file}")
+                own = mark["subject"].get("backup", {}).get("backup_id") if kind == "backups" else \
+                    mark["subject"].get("run", {}).get("run_id")
+                need(own == name and mark["number"] == int(file[:8]), f"{folder}/{file}: it belongs elsewhere")
+            except Refused as error:
+                print("passed over:", error, file=sys.stderr)
+                continue
+            subject = json.dumps(mark["subject"], sort_keys=True)
+            was = standings.get(subject, "free")
+            standings[subject] = MARKS.get((was, mark["kind"]), was)
+        return standings
+
+    def horizon(self):
+        """3.7: begins and thinned of the horizon that counts, and whether a newer one waits for its checkpoint."""
+        folder, pending = self.root / "horizons", False
+        names = sorted(os.listdir(folder), reverse=True) if folder.is_dir() else []
+        for name in (n for n in names if re.fullmatch("[0-9]{20}", n) and int(n)):
+            try:
+                record = self.believe("horizon", f"horizons/{name}")
+                begins, thinned = record["begins"], record["thinned"]
+                need(record["number"] == int(name) and begins % 1024 == thinned % 1024 == 0 and begins < thinned,
+                     f"horizons/{name}: it contradicts itself or its name")
+            except Refused as error:
+                print("passed over:", error, file=sys.stderr)
+                continue
+            if (self.root / f"log/{thinned:020}").is_file():
+                return begins, thinned, pending
+            pending = True
+        return 0, 0, pending
 
     def manifest(self, backup):
         need(NAME(backup), f"{backup!r} is no backup id")
@@ -694,6 +745,7 @@ def main():
         backups = [o.backup] if o.backup else repository.backups()
         need(len(backups) == 1, f"name one with --backup: {', '.join(backups) or 'there is none'}")
         manifest = repository.manifest(backups[0])
+        need("swept" not in repository.standings("backups", backups[0]).values(), f"{backups[0]}: it is being removed")
         dek = repository.dek(manifest["dek_id"], Kek(o.kek))
         (write_stream if o.stream else extract_files)(repository, manifest, dek, o.stream or o.extract)
     except (Refused, OSError) as error:

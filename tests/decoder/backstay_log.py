@@ -311,7 +311,9 @@ class Log:
     def __init__(self, repository):
         self.repository, self.folder = repository, repository.root / "log"
         names = os.listdir(self.folder) if self.folder.is_dir() else []
+        self.begins, self.thinned, self.pending = repository.horizon()
         self.numbers = sorted(int(n) for n in names if re.fullmatch("[0-9]{20}", n))
+        self.numbers = [n for n in self.numbers if n > self.begins]
 
     def read(self, number):
         """A record, the digest of its envelope, and what follows it."""
@@ -329,10 +331,12 @@ class Log:
              f"{name}: what follows its envelope has another length")
         return record, hashlib.sha256(line + feed).hexdigest(), body
 
-    def go_on(self, state):
+    def go_on(self, state, whole=False):
         for number in self.numbers:
             if number <= state.number:
                 continue
+            if number != state.number + 1 and self.pending and not whole:
+                break  # 9.11: a copy that was not finished
             need(number == state.number + 1, f"log/{state.number + 1:020}: it is missing, and {number} is there")
             record, digest, _ = self.read(number)
             try:
@@ -342,22 +346,44 @@ class Log:
         return state
 
     def all(self):
-        return self.go_on(State())
+        """Every record that is there: of a log that was pruned, all that its checkpoints name, and all behind the last of them."""
+        if not self.thinned:
+            return self.go_on(State(), whole=True)
+        for number in range(self.begins + EVERY, self.thinned + 1, EVERY):
+            entry = self.read(number)[0]["entry"]
+            need(entry["kind"] == "checkpoint", f"log/{number:020}: it is no checkpoint")
+            for summary in entry["segments"]:
+                segment = self.read(summary["number"])[0]["entry"]
+                name = f"log/{summary['number']:020}"
+                need(segment["kind"] == "segment", f"{name}: it is no segment")
+                need(plain(segment["range"]) == plain(summary["range"]), f"{name}: it has another range than its checkpoint says")
+                for first, last in segment["data"].get("tails", []):
+                    for tail in range(first, last + 1):
+                        need(self.read(tail)[0]["entry"]["kind"] == "tail", f"log/{tail:020}: it is no tail")
+            for note in entry["notes"]:
+                need(self.read(note)[0]["entry"]["kind"] in ("epoch", "gap", "fork"), f"log/{note:020}: it is no note")
+        return self.tip(whole=True)
 
     def checkpoints(self):
         """The numbers of all checkpoints that are there, without a hole: found by looking, not by listing."""
         if not self.numbers:
             return []
+        if self.pending:
+            return list(range(self.begins + EVERY, self.thinned + 1, EVERY))
         there = set(self.numbers)
-        first = number = -(-self.numbers[0] // EVERY) * EVERY
+        first = self.begins + EVERY if self.thinned else -(-self.numbers[0] // EVERY) * EVERY
+        number = max(first, self.thinned)
         while number in there:
             number += EVERY
         return list(range(first, number, EVERY))
 
-    def tip(self):
-        """From the last checkpoint on, with the segments of all checkpoints."""
+    def tip(self, whole=False):
+        """From the last checkpoint on (or from the horizon's), with the segments of all checkpoints."""
         state, previous, segments, notes = State(), None, [], []
         for number in self.checkpoints():
+            if whole and number > self.thinned:
+                break
+            last = number
             name = f"log/{number:020}"
             record, digest, _ = self.read(number)
             entry = record["entry"]
@@ -367,6 +393,7 @@ class Log:
             segments += entry["segments"]
             notes += entry["notes"]
         if previous:
+            number, name = last, f"log/{last:020}"
             state.number, state.digest = number, digest
             claim, _, _ = self.read(entry["epoch_record"])
             need(claim["entry"]["kind"] == "epoch" and claim["epoch"] == record["epoch"] and claim["number"] < number,
@@ -389,7 +416,9 @@ class Log:
                 need(covered == file["durable"], f"{name}: the tails of {file['file']} end elsewhere than it says")
                 state.files.append(file | {"tails": tails})
             state.all_segments, state.all_notes = segments, notes
-        return self.go_on(state)
+        state = self.go_on(state, whole)
+        need(state.number or not self.pending, "a copy of the log was not finished, and nothing of it can be read yet")
+        return state
 
     # ---- 9.9: putting files together ----
     def open(self, number, kek, deks):
@@ -422,12 +451,13 @@ class Log:
         for number, r in ranges:
             data, name = self.open(number, kek, deks), f"log/{number:020}"
             need(len(data) == r["end"] - r["start"], f"{name}: it holds another number of bytes")
-            if r["start"] == 0:
+            if r["start"] == 0 or self.begins and file_of(r) not in newest:
                 newest[file_of(r)] = {"range": r, "bytes": bytearray(), "ranges": []}
                 copies.append(newest[file_of(r)])
             copy = newest.get(file_of(r))
-            need(copy and r["start"] <= len(copy["bytes"]), f"{name}: bytes are missing before it")
-            shared = copy["bytes"][r["start"]:r["end"]]
+            lacking = copy["range"]["start"] if copy else 0  # 9.11: its beginning is forgotten
+            need(copy and r["start"] - lacking <= len(copy["bytes"]), f"{name}: bytes are missing before it")
+            shared = copy["bytes"][r["start"] - lacking:r["end"] - lacking]
             need(data.startswith(shared), f"{name}: it has other bytes than what was archived before")
             copy["bytes"] += data[len(shared):]
             copy["ranges"].append(r)
@@ -450,10 +480,11 @@ def events(data, start, end):
 
 def check_outlines(copy):
     """Hold the outlines that its ranges tell of against its bytes."""
-    data, checked = bytes(copy["bytes"]), 0
-    need(data[:4] == b"\xfebin", "it is no binlog file")
+    lacking = copy["range"]["start"]
+    data, checked = bytes(lacking) + bytes(copy["bytes"]), 0
+    need(lacking or data[:4] == b"\xfebin", "it is no binlog file")
     for r in copy["ranges"]:
-        if "opening" in r:
+        if "opening" in r and not lacking:
             sha = hashlib.sha256()
             for kind, at, length in events(data, 4, len(data)):
                 sha.update(data[at:at + length - 4])
@@ -461,7 +492,7 @@ def check_outlines(copy):
                     break
             need(sha.hexdigest() == r["opening"]["outline"], "the outline of its opening is another")
             checked += 1
-        if "last_group" in r:
+        if "last_group" in r and r["last_group"]["begin"] >= lacking:
             group, sha = r["last_group"], hashlib.sha256()
             for kind, at, length in events(data, group["begin"], group["end"]):
                 sha.update(data[at:at + (length - 4 if kind in NAMING else 19)])

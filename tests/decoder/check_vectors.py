@@ -65,6 +65,11 @@ def check_repository(example):
         assert (error is None) == (example["manifest"] is None), f"manifest: found {error}"
         dek, error = outcome(lambda: repository.dek("d2" * 16, decoder.Kek(root / "kek")))
         assert (error is None) == (example["dek"] is None), f"dek: found {error}"
+        standings = repository.standings("backups", "b1") if manifest else {}
+        own = hashlib.sha256((root / "repo/prod/backups/b1/manifest.json").read_bytes()).hexdigest() if manifest else None
+        found = [s for subject, s in standings.items() if own in subject] or ["free"]
+        assert found == [example.get("standing", "free")], f"standing: found {standings}"
+        assert not manifest or ("b1" in repository.backups()) == (found != ["swept"]), "listed, or not"
         _, error = outcome(repository.audit_head)
         assert (error is None) == (not example["audit"]), f"audit: found {error}"
         if manifest and dek:

@@ -189,11 +189,13 @@ async fn a_repository_works_with_no_right_to_delete_or_decrypt() {
     assert!(lock_for(3).await.is_err(), "three days, where thirty are the least");
     lock_for(31).await.unwrap();
 
-    // The pruner removes what no lock holds, and lifts none.
+    // The pruner removes what no lock holds, lifts none, and puts nothing in the place of data.
     let pruner = stage::role("pruner.json", bucket).await.client();
     let seen = named("vol-00000");
     assert!(locked::remove(&pruner, bucket, seen, true).await.is_some());
-    assert!(pruner.get_object().bucket(bucket).key(&seen.key).send().await.is_err());
+    for name in [seen.key.as_str(), "p/c/backups/three/manifest.json", "p/c/keys/x", "p/c/log/1"] {
+        assert!(pruner.put_object().bucket(bucket).key(name).send().await.is_err(), "{name}");
+    }
     locked::put(&client, bucket, "p/c/backups/left/behind/by-a-killed-run", "junk").await;
     let versions = locked::versions(&client, bucket).await;
     let left = versions.iter().find(|seen| seen.key.contains("by-a-killed-run")).unwrap();

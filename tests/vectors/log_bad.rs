@@ -7,6 +7,7 @@ use backstay::{
 
 use crate::{
     log_good::{large, small},
+    log_kept,
     log_script::{
         A, B, BACKUP, FIRST, SECOND, STRANGER, Step, at, beside, epoch, heartbeat, position, range,
         segment, tail, written,
@@ -77,9 +78,13 @@ pub(crate) fn cases() -> Vec<Bad> {
         };
         cases.push(of("large", name, why, up_to, Box::new(change)));
     }
-    for (name, why, edit) in forgotten() {
+    for (name, why, edit) in forgotten().into_iter().chain(log_kept::of_large()) {
         let change = move |stored: &mut Stored, _: &WrappedDek| edit(stored);
         cases.push(of("large", name, why, None, Box::new(change)));
+    }
+    for (name, why, edit) in log_kept::of_long() {
+        let change = move |stored: &mut Stored, _: &WrappedDek| edit(stored);
+        cases.push(of("long", name, why, None, Box::new(change)));
     }
     cases
 }

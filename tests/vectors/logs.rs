@@ -13,8 +13,8 @@ use backstay::{
     format::LogRange,
     model::WrappedDek,
     pipeline::{
-        PipelineError, Progress, Repository,
-        log::{LogState, RangeOpener, read_archive, refresh, tip},
+        Finding, Horizon, PipelineError, Progress, Repository,
+        log::{LogState, RangeOpener, Scanned, read_archive, refresh, scan, tip},
         purpose,
     },
 };
@@ -27,6 +27,7 @@ use crate::{
     forge::{self, Released, header},
     log_bad::{self, Bad},
     log_good::{large, small},
+    log_kept::kept,
     log_script::{BACKUP, FIRST, SECOND, Who, beside, hash, written},
     repositories::{SIGNER, Stored, name},
 };
@@ -95,8 +96,18 @@ async fn judge(stored: &Stored, kek: &KeyFile) -> (Said, Said, Copies) {
     }
     let signer = RunKey::from_seed(&SIGNER).unwrap().public_key();
     let repository = Repository::new(store, name(), Trust::of("signer", signer));
-    let mut state = LogState::default();
-    let check = refresh(&repository, &mut state).await.map(|_| state);
+    let horizon = repository.horizon().await.unwrap().horizon;
+    let check = if horizon == Horizon::default() {
+        let mut state = LogState::default();
+        refresh(&repository, &mut state).await.map(|_| state)
+    } else {
+        match scan(&repository, |_, _| ()).await.unwrap() {
+            Scanned { broken: Some(Finding { object, why, .. }), .. } => {
+                Err(PipelineError::Integrity { object, why })
+            }
+            Scanned { state, .. } => Ok(state),
+        }
+    };
     let archive = read_archive(&repository).await;
     let tip = tip(&repository).await;
     if let (Ok(archive), Ok(tip)) = (&archive, &tip) {
@@ -127,20 +138,22 @@ async fn copies(
     let left = archive.state.files.iter().flat_map(|file| &file.tails);
     let tails = left.map(|tail| (tail.number, &tail.range));
     let opener = RangeOpener::new(repository, &kms, Arc::new(Progress::default()));
-    let mut copies: Vec<(LogRange, Vec<u8>)> = Vec::new();
+    // The newest range of each, the bytes, and how many of them are forgotten.
+    let mut copies: Vec<(LogRange, Vec<u8>, u64)> = Vec::new();
     for (number, range) in segments.chain(tails) {
         let taken = opener.open(number, Released::default()).await.map_err(|e| e.to_string())?;
         let plain = taken.0.lock().unwrap().clone();
-        if range.start == 0 {
-            copies.push((range.clone(), plain));
-            continue;
-        }
-        let is_it = |copy: &&mut (LogRange, Vec<u8>)| {
+        let is_it = |copy: &(LogRange, Vec<u8>, u64)| {
             (&copy.0.server, &copy.0.file, copy.0.created)
                 == (&range.server, &range.file, range.created)
         };
-        let (last, bytes) = copies.iter_mut().rev().find(is_it).ok_or("it has no beginning")?;
-        let start = usize::try_from(range.start).unwrap();
+        if range.start == 0 || archive.horizon.begins > 0 && !copies.iter().any(is_it) {
+            copies.push((range.clone(), plain, range.start));
+            continue;
+        }
+        let found = copies.iter_mut().rev().find(|copy| is_it(copy));
+        let (last, bytes, lacking) = found.ok_or("it has no beginning")?;
+        let start = usize::try_from(range.start - *lacking).unwrap();
         let known = bytes.get(start..).ok_or_else(|| format!("{number}: bytes are missing"))?;
         let shared = known.len().min(plain.len());
         if known[..shared] != plain[..shared] {
@@ -149,7 +162,7 @@ async fn copies(
         bytes.extend_from_slice(&plain[shared..]);
         *last = range.clone();
     }
-    let told = copies.into_iter().map(|(range, bytes)| {
+    let told = copies.into_iter().map(|(range, bytes, _)| {
         (format!("{}/{}", range.server, range.file), hash(&bytes).to_string(), range.closed)
     });
     Ok(told.collect())
@@ -223,14 +236,15 @@ fn difference(
 pub(crate) async fn write() {
     fs::create_dir_all(folder("logs")).unwrap();
     let kek = kek();
-    for (name, steps) in [("small", small()), ("large", large())] {
+    let bases = [("small", written(&small())), ("large", written(&large())), ("long", kept())];
+    for (name, stored) in bases {
         let path = folder("logs").join(format!("base-{name}.json.zst"));
         if path.exists() {
             continue;
         }
         let wraps = wraps(&kek, "archive").await;
         let mut objects = beside(|who: Who| wraps[&who.id].clone());
-        objects.extend(written(&steps));
+        objects.extend(stored);
         let dir = tempfile::tempdir().unwrap();
         kek.write_new(&dir.path().join("kek")).unwrap();
         let base = Base {
@@ -267,7 +281,8 @@ pub(crate) async fn write() {
 
 #[tokio::test]
 async fn every_frozen_log_is_read_as_it_was() {
-    let bases: BTreeMap<_, _> = ["small", "large"].map(|name| (name, read_base(name))).into();
+    let bases: BTreeMap<_, _> =
+        ["small", "large", "long"].map(|name| (name, read_base(name))).into();
     let mut seen = 0;
     for entry in fs::read_dir(folder("logs")).unwrap() {
         let path = entry.unwrap().path();

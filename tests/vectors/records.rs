@@ -10,7 +10,7 @@ use backstay::{
         signer::Trust,
     },
     model::DekId,
-    pipeline::{PipelineError, Repository, audit::scan},
+    pipeline::{PipelineError, Repository, Standing, audit::scan, marked_backup},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -34,6 +34,20 @@ struct Frozen {
     manifest: Option<String>,
     dek: Option<String>,
     audit: Vec<String>,
+    /// What the marks of the backup come to.
+    #[serde(default = "free", skip_serializing_if = "is_free")]
+    standing: String,
+    /// Marks that are not believed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    marks: Vec<String>,
+}
+
+fn free() -> String {
+    "free".into()
+}
+
+fn is_free(standing: &str) -> bool {
+    standing == "free"
 }
 
 /// What the real reader says.
@@ -64,7 +78,10 @@ async fn judge(why: &str, stored: &Stored, kek: &KeyFile) -> Frozen {
         Ok(chain) => chain.findings.iter().map(|f| format!("{}: {}", f.object, f.why)).collect(),
         Err(error) => vec![error.to_string()],
     };
+    let (standing, marks) = standing(&repository).await;
     Frozen {
+        standing,
+        marks,
         why: why.to_owned(),
         signer: STANDARD.encode(signer),
         kek: serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap(),
@@ -77,6 +94,26 @@ async fn judge(why: &str, stored: &Stored, kek: &KeyFile) -> Frozen {
             .or_else(|| unbelieved.first().map(|f| format!("{}: {}", f.object, f.why))),
         audit,
     }
+}
+
+/// What the marks of the backup come to, and which are not believed.
+async fn standing(repository: &Repository) -> (String, Vec<String>) {
+    // Without a manifest nobody knows what they are about.
+    let Ok(Some(found)) = repository.manifest(&backup()).await else {
+        return (free(), Vec::new());
+    };
+    let subject = marked_backup(&found);
+    let marks = repository.marks_of(&subject).await.unwrap();
+    let listed = repository.backups().await.unwrap();
+    let standing = match marks.standing(&subject) {
+        Standing::Free => free(),
+        Standing::Held(_) => "held".into(),
+        Standing::Tombstoned(_) => "tombstoned".into(),
+        Standing::Swept(_) => "swept".into(),
+    };
+    assert_eq!(listed.is_empty(), standing == "swept");
+    let why = marks.findings.iter().map(|f| format!("{}: {}", f.object, f.why));
+    (standing, why.collect())
 }
 
 pub(crate) async fn write() {
@@ -131,10 +168,16 @@ async fn every_frozen_repository_is_read_as_it_was() {
         let said =
             |f: &Frozen| (f.cluster.clone(), f.manifest.clone(), f.dek.clone(), f.audit.clone());
         assert_eq!(said(&now), said(&frozen), "{}", path.display());
-        let well = said(&now) == (None, None, None, Vec::new());
+        assert_eq!(
+            (&now.standing, &now.marks),
+            (&frozen.standing, &frozen.marks),
+            "{}",
+            path.display()
+        );
+        let well = said(&now) == (None, None, None, Vec::new()) && now.marks.is_empty();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         assert_eq!(well, name.starts_with("good-"), "{name}: {:?}", said(&now));
         seen += 1;
     }
-    assert!(seen >= 60, "only {seen} repositories: a vector is missing");
+    assert!(seen >= 80, "only {seen} repositories: a vector is missing");
 }

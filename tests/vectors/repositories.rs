@@ -15,7 +15,10 @@ use backstay::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::forge::{DEK, Object, header, plaintext};
+use crate::{
+    forge::{DEK, Object, header, plaintext},
+    marks,
+};
 
 /// The seed of the signer that readers trust.
 pub(crate) const SIGNER: [u8; 32] = [0x51; 32];
@@ -56,7 +59,7 @@ pub(crate) fn signed<P: Payload>(
     Envelope::seal::<P>(&payload, keyid, &key.sign(&pae)).unwrap()
 }
 
-fn hash(bytes: &[u8]) -> Sha256Digest {
+pub(crate) fn hash(bytes: &[u8]) -> Sha256Digest {
     Sha256Digest(Sha256::digest(bytes).into())
 }
 
@@ -179,7 +182,7 @@ fn with(base: &Stored, key: String, bytes: Vec<u8>) -> Stored {
 }
 
 /// A name, what is wrong, and everything that is stored.
-type Bad = (String, &'static str, Stored);
+pub(crate) type Bad = (String, &'static str, Stored);
 
 /// A kind of edit, what is wrong with it, and the edit.
 type Edit = (&'static str, &'static str, fn(&mut serde_json::Value));
@@ -306,6 +309,7 @@ pub(crate) fn bad(base: &Stored, wrap: &WrappedDek) -> Vec<Bad> {
     cases.extend(told(base, wrap));
     cases.extend(reading(base, wrap));
     cases.extend(locked(base));
+    cases.extend(marks::cases(base));
     cases
 }
 

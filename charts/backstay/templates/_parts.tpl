@@ -114,7 +114,7 @@ resources:
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
-{{- if has .job (list "archive" "backup") }}
+{{- if has .job (list "archive" "backup" "prune") }}
 {{- with .root.Values.repository.lock }}
 {{- if .mode }}
 - name: BACKSTAY_LOCK
@@ -142,6 +142,13 @@ resources:
 {{- end }}
 {{- $writes := has .job (list "archive" "backup") }}
 {{- $keys := .root.Values.keys }}
+{{- if eq .job "prune" }}
+# It opens nothing, so it has no KEK.
+- name: BACKSTAY_TRUST
+  value: /run/keys/kek.trust
+- name: BACKSTAY_SIGNER
+  value: {{ $keys.pruneSigner | default "file:/run/keys/kek.signer" }}
+{{- else }}
 - name: BACKSTAY_KEK
   value: {{ $keys.kek | default (printf "file:/run/keys/%s" (ternary "kek.pub" "kek" $writes)) }}
 {{- if or $keys.kek $keys.signer }}
@@ -150,6 +157,7 @@ resources:
 {{- if $writes }}
 - name: BACKSTAY_SIGNER
   value: {{ $keys.signer | default "file:/run/keys/kek.signer" }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if and $writes $keys.alsoKek }}
@@ -194,7 +202,11 @@ resources:
 {{- define "backstay.keys" -}}
 - name: keys
   secret:
+    {{- if eq .job "prune" }}
+    secretName: {{ .root.Values.keys.pruneSecret }}
+    {{- else }}
     secretName: {{ ternary .root.Values.keys.writerSecret .root.Values.keys.readerSecret (has .job (list "archive" "backup")) }}
+    {{- end }}
     defaultMode: 0400
 {{- with .root.Values.keys.tokenAudience }}
 - name: token

@@ -1,8 +1,10 @@
 //! What people and scripts see: one result on standard output.
 
 mod audit;
+mod copy;
 mod find;
 mod keys;
+mod prune;
 mod report;
 mod window;
 
@@ -15,7 +17,7 @@ use serde::Serialize;
 use super::{args::Format, exit::Exit, termination};
 use crate::{
     jobs::{
-        BackupSummary, JobError, Position, Recorded,
+        BackupMark, BackupSummary, JobError, Position, Recorded,
         archive::Archived,
         backup::BackupResult,
         restore::{Neighbour, Planned, RestoreResult, State},
@@ -333,11 +335,27 @@ impl Text for Listing {
         }
         let mut out = table(&rows);
         for backup in &self.0 {
+            if let Some(mark) = &backup.mark {
+                let _ = writeln!(out, "{}: {}", backup.backup_id, marked(mark));
+            }
+        }
+        for backup in &self.0 {
             if let Some(problem) = &backup.problem {
                 let _ = writeln!(out, "{}: {problem}", backup.backup_id);
             }
         }
         out
+    }
+}
+
+/// What was decided about a backup.
+fn marked(mark: &BackupMark) -> String {
+    let BackupMark { kind, since, reason } = mark;
+    match *kind {
+        "held" => format!("held since {since}: {reason}"),
+        _ => format!(
+            "has had a tombstone since {since}, and will be removed; `backstay hold` keeps it"
+        ),
     }
 }
 
@@ -358,7 +376,9 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
 impl Text for Shown {
     fn text(&self) -> String {
         let manifest = serde_json::to_value(&self.manifest).unwrap_or_default();
-        format!("{}\nmanifest SHA-256  {}", pretty(&manifest), self.manifest_sha256)
+        let mark = self.summary.mark.as_ref();
+        let mark = mark.map_or_else(String::new, |mark| format!("\n{}", marked(mark)));
+        format!("{}\nmanifest SHA-256  {}{mark}", pretty(&manifest), self.manifest_sha256)
     }
 }
 
@@ -377,6 +397,9 @@ impl Text for Verified {
                 "binlog log  {}: {} records, {} segments, {} tails, {} gaps, {} forks",
                 log.status, log.records, log.segments, log.tails, log.gaps, log.forks
             );
+            if log.pruned > 0 {
+                let _ = writeln!(out, "            records up to {} were pruned", log.pruned);
+            }
             for problem in &log.findings {
                 let _ = writeln!(out, "  {}", describe(problem));
             }

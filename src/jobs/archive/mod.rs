@@ -34,6 +34,7 @@ use crate::{
     pipeline::{
         PipelineError, Progress, Repository, Run, RunRequest, audit,
         log::{LogState, LogWriter, refresh, tip},
+        marked_run,
     },
 };
 
@@ -164,7 +165,12 @@ pub async fn run(request: Request) -> Result<Archived, JobError> {
         };
         let (start, parent) = decide(&request, &mut server, &log, &seen, new_history).await?;
         // The same process goes on with its run, unless that is to be renewed.
-        let kept = own.take().filter(|_| !waited);
+        let mut kept = own.take().filter(|_| !waited);
+        if let Some((run, _)) = &kept
+            && is_given_up(run).await?
+        {
+            kept = None;
+        }
         let (run, renewal) = match (renewed.take(), kept) {
             (Some(fresh), _) => (Arc::new(fresh), session::Renewal::new(&request)),
             (None, Some((run, renewal))) => (run, renewal),
@@ -288,6 +294,13 @@ async fn wait_after(request: &Request, error: JobError) -> Result<(), JobError> 
         () = tokio::time::sleep(claim::LOOK) => {}
     }
     Ok(())
+}
+
+/// Whether `prune` has taken a run that claims nothing for abandoned, and may remove its key.
+async fn is_given_up(run: &Run) -> Result<bool, PipelineError> {
+    let subject = marked_run(run.id);
+    let marks = run.repository.marks_of(&subject).await?;
+    Ok(marks.standing(&subject).condemned().is_some())
 }
 
 async fn begin(request: &Request) -> Result<Run, PipelineError> {

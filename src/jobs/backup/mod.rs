@@ -39,7 +39,7 @@ use crate::{
         RunRequest, SealRequest, Sealed, Vouched,
         audit::{Act, Settings, append, scan, seen},
         budget::{Budget, CHUNKS_PER_VOLUME},
-        commit, key, seal_stream,
+        commit, key, marked_run, seal_stream,
     },
 };
 
@@ -322,6 +322,7 @@ async fn take(
         }),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
+    must_be_wanted(&run).await?;
     let committing = Commit { manifest, stream: whole, ending: end.ending };
     match commit(run, committing).await {
         Err(error @ PipelineError::Taken { .. }) => {
@@ -424,7 +425,28 @@ async fn complete(
             why: format!("{object} is there and is not believed: {why}"),
         }
         .into()),
+        Ok(Some(found)) => match repository.standing(&found).await?.condemned() {
+            None => Ok(Some(found)),
+            Some(mark) => Err(PipelineError::Taken {
+                id: id.to_string(),
+                why: format!(
+                    "it has had a tombstone since {}, and will be removed: `backstay hold` keeps it",
+                    mark.at
+                ),
+            }
+            .into()),
+        },
         other => Ok(other?),
+    }
+}
+
+/// A run that stood still for days may have been given up, and its volumes removed: it must not
+/// commit them. `prune` gives its tombstone a time of grace, and looks for a manifest after that.
+async fn must_be_wanted(run: &Run) -> Result<(), JobError> {
+    let subject = marked_run(run.id);
+    match run.repository.marks_of(&subject).await?.standing(&subject).condemned() {
+        None => Ok(()),
+        Some(mark) => Err(PipelineError::GivenUp { run: run.id, since: mark.at }.into()),
     }
 }
 

@@ -109,6 +109,8 @@ impl Cluster {
             );
         }
         drop(listed);
+        let swept = self.repository.swept().await?;
+        ids.retain(|id| !swept.contains(id));
         self.backups.retain(|id, _| ids.contains(id));
         for id in ids {
             // What was not believed is read again: its signer may be trusted by now.

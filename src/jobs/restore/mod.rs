@@ -32,7 +32,7 @@ use crate::{
     format::audit::{Details, RestoreDetails},
     model::{BackupId, Gtid, GtidState, ServerFacts, ServerName, Sha256Digest},
     pipeline::{
-        Intruder, Progress, Repository,
+        Intruder, Progress, Repository, Standing,
         audit::{Settings, told},
         log::{Archive, Line, Lines, read_archive},
     },
@@ -226,7 +226,10 @@ async fn base<'l>(request: &Request, lines: &Lines<'l>) -> Result<(Plan<'l>, Bas
             Err(error) => return Err(damage.unwrap_or(error)),
         };
         match base::restore(request, &plan).await {
-            Ok(based) => return Ok((plan, based)),
+            Ok(based) => {
+                look_again(request, &based).await;
+                return Ok((plan, based));
+            }
             Err(error)
                 if base::is_damage(&error) && request.backup.is_none() && !lines.is_empty() =>
             {
@@ -237,6 +240,30 @@ async fn base<'l>(request: &Request, lines: &Lines<'l>) -> Result<(Plan<'l>, Bas
             }
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// What was read was proven by its hashes, whatever was decided about it since: but whoever wants
+/// to restore it again should know.
+async fn look_again(request: &Request, based: &Based) {
+    let id = &based.manifest.backup_id;
+    let standing = async {
+        match request.repository.manifest(id).await? {
+            Some(found) => request.repository.standing(&found).await,
+            None => Ok(Standing::Free),
+        }
+    };
+    match standing.await {
+        Ok(standing) => {
+            if let Some(mark) = standing.condemned() {
+                tracing::warn!(
+                    backup_id = %id,
+                    tombstone_since = %mark.at,
+                    "this backup was restored, and will be removed: `backstay hold` keeps it"
+                );
+            }
+        }
+        Err(error) => tracing::warn!(%error, "whether the backup is to be removed is not known"),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     jobs::JobError,
     pipeline::{
         Accept, ChainHead, Finding, PipelineError, Progress, Repository,
-        log::{Applied, RangeOpener, scan},
+        log::{Applied, RangeOpener, Scanned, scan},
     },
 };
 
@@ -22,8 +22,10 @@ const PARALLEL: usize = 4;
 pub struct VerifiedLog {
     /// `ok` or `damaged`.
     pub status: &'static str,
-    /// Records that follow from one another.
+    /// Records that follow from one another: the number of the last of them.
     pub records: u64,
+    /// How many of the first of them were pruned.
+    pub pruned: u64,
     /// Tails that were looked at.
     pub tails: u64,
     /// Segments that were looked at.
@@ -58,7 +60,7 @@ pub(super) async fn check(
     }
     let (mut tails, mut segments, mut gaps, mut forks) = (Vec::new(), Vec::new(), 0, 0);
     let mut kept = false;
-    let (state, broken) = scan(repository, |found, applied| {
+    let Scanned { state, broken, horizon } = scan(repository, |found, applied| {
         let record = &found.record;
         kept |= request.at_least == Some(ChainHead { number: record.number, sha256: found.sha256 });
         match &record.entry {
@@ -105,6 +107,7 @@ pub(super) async fn check(
     let log = VerifiedLog {
         status: status(findings.is_empty()),
         records: state.head.number,
+        pruned: horizon.begins,
         tails: tails.len() as u64,
         segments: segments.len() as u64,
         gaps,

@@ -3,6 +3,7 @@
 mod keys;
 mod locks;
 mod log;
+mod marks;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -189,8 +190,8 @@ async fn verify(repository: &Repository, request: &Request<'_>) -> Result<Verifi
     // Only what keeps versions can lock them.
     let can_lock = repository.store().keeps_versions().await.map_err(PipelineError::from)?;
     let mut acts = Vec::new();
-    let take = |found: &Found<AuditRecord>, _: &Vouched| -> Result<(), PipelineError> {
-        committed.take(&found.record);
+    let take = |found: &Found<AuditRecord>, run: &Vouched| -> Result<(), PipelineError> {
+        committed.take(&found.record, run);
         if can_lock {
             acts.push(locks::Acted::of(&found.record));
         }
@@ -200,7 +201,8 @@ async fn verify(repository: &Repository, request: &Request<'_>) -> Result<Verifi
     let head = chain.head;
     let mut findings = chain_problems(repository, chain);
     let mut listed = repository.backups().await?;
-    findings.extend(against_chain(repository, &committed, &listed));
+    let swept = repository.swept().await?;
+    findings.extend(against_chain(repository, &committed, &listed, &swept));
     // The whole is looked at, or one backup.
     let lock = if request.id.is_some() {
         None
@@ -251,6 +253,7 @@ async fn verify(repository: &Repository, request: &Request<'_>) -> Result<Verifi
     }
     if request.id.is_none() {
         findings.extend(keys::check(repository, &deks).await?);
+        findings.extend(marks::check(repository).await?);
         locks::intruders(repository).await?;
     }
     let intruders = repository.intruders();
@@ -318,14 +321,16 @@ fn against_chain(
     repository: &Repository,
     committed: &Committed,
     listed: &[(BackupId, Result<Found<Manifest>, PipelineError>)],
+    swept: &BTreeSet<BackupId>,
 ) -> Vec<Problem> {
     let mut findings = Vec::new();
     let mut note = |id: &BackupId, why: String| {
         let object = layout::manifest(repository.cluster(), id);
         findings.push(Problem { object, chunk: None, why });
     };
+    let there: BTreeSet<&BackupId> = listed.iter().map(|(id, _)| id).chain(swept).collect();
     for id in committed.subjects().filter_map(|subject| subject.parse::<BackupId>().ok()) {
-        if listed.iter().all(|(listed, _)| *listed != id) {
+        if !there.contains(&id) {
             note(&id, committed.contradicts(&id, None).unwrap_or_default());
         }
     }

@@ -7,11 +7,12 @@ pub use end::transactions;
 
 use crate::{
     format::{LogEntry, LogRecord, Manifest},
-    jobs::{BackupSummary, JobError, Position},
+    jobs::{BackupMark, BackupSummary, JobError, Position},
     model::{BackupId, Flavor, HistoryId, ServerName, Timestamp},
     pipeline::{
         Found, PipelineError, Repository,
         log::{Archive, Base, Coverage, End, Lines, read_archive, record},
+        marked_backup,
     },
 };
 
@@ -88,6 +89,9 @@ pub struct Window {
     pub latest_gtid_set: Option<String>,
     /// Why it ends there.
     pub end: WindowEnd,
+    /// What was decided about it; nothing for most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mark: Option<BackupMark>,
 }
 
 /// Why a window ends.
@@ -172,7 +176,15 @@ pub async fn run(repository: &Repository) -> Result<Windows, JobError> {
     let backups = repository.backups().await?;
     let lines = lines(repository, &archive)?;
     let now = Timestamp::now();
-    let windows = backups.iter().map(|(id, found)| window(id, found, &lines)).collect();
+    let marks = repository.backup_marks().await?;
+    let marked = |id: &BackupId, found: &Result<Found<Manifest>, PipelineError>| {
+        let standing = marks.get(id)?.standing(&marked_backup(found.as_ref().ok()?));
+        BackupMark::of(standing)
+    };
+    let windows = backups
+        .iter()
+        .map(|(id, found)| Window { mark: marked(id, found), ..window(id, found, &lines) });
+    let windows = windows.collect();
     let mut told = Windows {
         version: 1,
         at: now,
@@ -247,6 +259,7 @@ fn window(
                 earliest_gtid_set: None,
                 latest_gtid_set: None,
                 end: WindowEnd::new("damaged", error.to_string()),
+                mark: None,
             };
         }
     };
@@ -266,6 +279,7 @@ fn window(
             Some(coverage.reached.position().to_string())
         },
         end: end::told(&coverage.end, lines),
+        mark: None,
     }
 }
 

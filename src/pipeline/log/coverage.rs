@@ -201,7 +201,15 @@ impl<'a> Lines<'a> {
     /// When its records do not fit together: a range does not begin where the one before it
     /// in its file ended.
     pub fn of(archive: &'a Archive) -> Result<Self, Broken> {
-        lines::of(archive)
+        lines::of(archive, 0)
+    }
+
+    /// The same of an archive whose records up to this number are forgotten.
+    ///
+    /// # Errors
+    /// As [`Lines::of`].
+    pub fn behind(archive: &'a Archive, number: u64) -> Result<Self, Broken> {
+        lines::of(archive, number)
     }
 
     /// Whether nothing is archived.

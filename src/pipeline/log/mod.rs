@@ -13,8 +13,9 @@ mod writer;
 
 pub use bytes::RangeOpener;
 pub use coverage::{ArchivedFile, Base, Broken, Coverage, End, Line, Lines, Piece, Place};
-pub use reader::{Archive, read_archive, record, refresh, tip};
-pub use scan::{contains, scan};
+pub(in crate::pipeline) use reader::exists;
+pub use reader::{Archive, checkpoint, read_archive, record, refresh, stored_record, tip};
+pub use scan::{Scanned, contains, scan};
 pub use segment::{SegmentSealer, TailSealer};
 pub use state::{Applied, FileState, LogState, Owner, TailRef};
 pub use stored::FoundRecord;

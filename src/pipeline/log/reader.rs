@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     format::{CHECKPOINT_EVERY, LogEntry, LogRecord, SegmentSummary, layout},
-    pipeline::{ChainHead, PipelineError, Repository, repository::key, search},
+    pipeline::{ChainHead, Horizon, PipelineError, Repository, repository::key, search},
     store::Versions,
 };
 
@@ -26,6 +26,8 @@ pub struct Archive {
     pub notes: Vec<LogRecord>,
     /// The log up to its head, with the tails that no segment supersedes.
     pub state: LogState,
+    /// How much of it is still there.
+    pub horizon: Horizon,
 }
 
 /// The log's end, from its last checkpoint on.
@@ -33,13 +35,22 @@ pub struct Archive {
 /// # Errors
 /// When the store fails, or a record is not believed or does not follow from those before it.
 pub async fn tip(repository: &Repository) -> Result<LogState, PipelineError> {
-    let Some(last) = last_checkpoint(repository).await? else {
+    let horizon = repository.horizon().await?.horizon;
+    tip_within(repository, horizon).await
+}
+
+async fn tip_within(repository: &Repository, horizon: Horizon) -> Result<LogState, PipelineError> {
+    let Some(last) = last_checkpoint(repository, horizon).await? else {
         let mut state = LogState::default();
-        refresh(repository, &mut state).await?;
-        return Ok(state);
+        let listed = listed(repository, 0).await?;
+        take(repository, &mut state, listed, horizon).await?;
+        return match horizon.pending.filter(|_| state.head.number == 0) {
+            Some(pending) => Err(unfinished(repository, pending)),
+            None => Ok(state),
+        };
     };
     let found = checkpoint(repository, last).await?;
-    resume(repository, &found).await
+    resume(repository, &found, horizon).await
 }
 
 /// Takes the records that came since. Returns how many there were.
@@ -48,7 +59,7 @@ pub async fn tip(repository: &Repository) -> Result<LogState, PipelineError> {
 /// As [`tip`].
 pub async fn refresh(repository: &Repository, state: &mut LogState) -> Result<u64, PipelineError> {
     let listed = listed(repository, state.head.number).await?;
-    take(repository, state, listed).await
+    take(repository, state, listed, Horizon::default()).await
 }
 
 /// Takes these records, as far as they follow.
@@ -56,6 +67,7 @@ async fn take(
     repository: &Repository,
     state: &mut LogState,
     listed: Vec<(u64, Versions)>,
+    horizon: Horizon,
 ) -> Result<u64, PipelineError> {
     let before = state.head.number;
     let records = listed.into_iter().filter(|(number, _)| *number > before);
@@ -67,6 +79,10 @@ async fn take(
         if found.record.number != next {
             if stored::read(repository, next).await?.is_some() {
                 // It was written while the folder was listed: the next look finds it.
+                break;
+            }
+            if horizon.pending.is_some() {
+                // What a copy that was not finished has brought so far says nothing yet.
                 break;
             }
             let object = layout::log(repository.cluster(), next);
@@ -99,11 +115,12 @@ async fn listed(
 /// # Errors
 /// As [`tip`].
 pub async fn read_archive(repository: &Repository) -> Result<Archive, PipelineError> {
-    let Some(last) = last_checkpoint(repository).await? else {
-        let state = tip(repository).await?;
-        return with_notes(repository, Vec::new(), Vec::new(), state).await;
+    let horizon = repository.horizon().await?.horizon;
+    let Some(last) = last_checkpoint(repository, horizon).await? else {
+        let state = tip_within(repository, horizon).await?;
+        return with_notes(repository, Vec::new(), Vec::new(), state, horizon).await;
     };
-    let first = first_checkpoint(repository).await?.unwrap_or(last);
+    let first = first_checkpoint(repository, horizon).await?.unwrap_or(last);
     let numbers =
         (first / CHECKPOINT_EVERY..=last / CHECKPOINT_EVERY).map(|n| n * CHECKPOINT_EVERY);
     let read = stream::iter(numbers.map(|number| checkpoint(repository, number)));
@@ -125,8 +142,8 @@ pub async fn read_archive(repository: &Repository) -> Result<Archive, PipelineEr
     }
     let Some(newest) = newest else { return Err(PipelineError::Worker) };
     // What came since the last checkpoint adds up in the state itself.
-    let state = resume(repository, &newest).await?;
-    with_notes(repository, segments, notes, state).await
+    let state = resume(repository, &newest, horizon).await?;
+    with_notes(repository, segments, notes, state, horizon).await
 }
 
 async fn with_notes(
@@ -134,12 +151,13 @@ async fn with_notes(
     mut segments: Vec<SegmentSummary>,
     mut notes: Vec<u64>,
     state: LogState,
+    horizon: Horizon,
 ) -> Result<Archive, PipelineError> {
     segments.extend(state.segments.iter().cloned());
     notes.extend(state.notes.iter().copied());
     let notes = stream::iter(notes.into_iter().map(|number| record(repository, number)));
     let notes = notes.buffered(PARALLEL).map_ok(|found| found.record).try_collect().await?;
-    Ok(Archive { segments, notes, state })
+    Ok(Archive { segments, notes, state, horizon })
 }
 
 /// A record that another one says is there.
@@ -157,7 +175,27 @@ pub async fn record(repository: &Repository, number: u64) -> Result<FoundRecord,
     Ok(found)
 }
 
-async fn checkpoint(repository: &Repository, number: u64) -> Result<FoundRecord, PipelineError> {
+/// The same, as it is stored: its envelope, and for a tail the sealed bytes behind it.
+///
+/// # Errors
+/// As [`record`].
+pub async fn stored_record(
+    repository: &Repository,
+    number: u64,
+) -> Result<(FoundRecord, bytes::Bytes), PipelineError> {
+    let found = stored::read_whole(repository, number).await?;
+    let object = || layout::log(repository.cluster(), number);
+    found.ok_or_else(|| PipelineError::integrity(object(), "it is missing"))
+}
+
+/// A checkpoint that has to be there.
+///
+/// # Errors
+/// When it is not, is none, or is not believed.
+pub async fn checkpoint(
+    repository: &Repository,
+    number: u64,
+) -> Result<FoundRecord, PipelineError> {
     let found = record(repository, number).await?;
     if matches!(found.record.entry, LogEntry::Checkpoint(_)) {
         return Ok(found);
@@ -166,7 +204,21 @@ async fn checkpoint(repository: &Repository, number: u64) -> Result<FoundRecord,
 }
 
 /// The state behind a checkpoint and all that follows.
-async fn resume(repository: &Repository, found: &FoundRecord) -> Result<LogState, PipelineError> {
+async fn resume(
+    repository: &Repository,
+    found: &FoundRecord,
+    horizon: Horizon,
+) -> Result<LogState, PipelineError> {
+    let (mut state, listed) = behind(repository, found).await?;
+    take(repository, &mut state, listed, horizon).await?;
+    Ok(state)
+}
+
+/// The state behind a checkpoint, and the records that follow.
+pub(super) async fn behind(
+    repository: &Repository,
+    found: &FoundRecord,
+) -> Result<(LogState, Vec<(u64, Versions)>), PipelineError> {
     let LogEntry::Checkpoint(entry) = &found.record.entry else {
         return Err(PipelineError::Worker);
     };
@@ -190,17 +242,25 @@ async fn resume(repository: &Repository, found: &FoundRecord) -> Result<LogState
     // Listing takes long where folders have millions of files, so it is done once.
     let last = found.record.number;
     let first = numbers.clone().next().map_or(last, |first| first - 1);
-    let listed = listed(repository, first).await?;
+    let mut listed = listed(repository, first).await?;
     let before: HashMap<u64, Versions> =
         listed.iter().filter(|(number, _)| *number < last).cloned().collect();
     let tails = stream::iter(numbers.map(|number| tail(repository, number, &before)));
     let tails = tails.buffered(PARALLEL).try_collect().await?;
     let head = ChainHead { number: last, sha256: found.sha256 };
-    let mut state = LogState::resume(head, entry, owner, tails).map_err(|why| {
+    let state = LogState::resume(head, entry, owner, tails).map_err(|why| {
         PipelineError::integrity(layout::log(repository.cluster(), head.number), why)
     })?;
-    take(repository, &mut state, listed).await?;
-    Ok(state)
+    listed.retain(|(number, _)| *number > last);
+    Ok((state, listed))
+}
+
+/// A log of which a copy has brought a part, and no part that can be read yet.
+fn unfinished(repository: &Repository, pending: u64) -> PipelineError {
+    let object = layout::log(repository.cluster(), pending);
+    let why = "the copy of the binary logs has not come to it: finish it with `backstay copy`, or \
+               restore a backup alone, with --backup";
+    PipelineError::integrity(object, why)
 }
 
 async fn tail(
@@ -231,15 +291,29 @@ fn apply(
 
 /// The number of the last checkpoint. Numbers have no holes, so nothing has to list millions of
 /// records.
-async fn last_checkpoint(repository: &Repository) -> Result<Option<u64>, PipelineError> {
-    let Some(first) = first_checkpoint(repository).await? else { return Ok(None) };
+async fn last_checkpoint(
+    repository: &Repository,
+    horizon: Horizon,
+) -> Result<Option<u64>, PipelineError> {
+    if horizon.pending.is_some() {
+        // Behind a hole there may be checkpoints that a copy has brought already.
+        return Ok((horizon.thinned > 0).then_some(horizon.thinned));
+    }
+    let Some(first) = first_checkpoint(repository, horizon).await? else { return Ok(None) };
+    let first = first.max(horizon.thinned);
     let is_there = |n: u64| exists(repository, n.saturating_mul(CHECKPOINT_EVERY));
     let last = search::last(first / CHECKPOINT_EVERY, is_there).await?;
     Ok(Some(last * CHECKPOINT_EVERY))
 }
 
 /// The oldest checkpoint that is still there: records before it may have been forgotten.
-async fn first_checkpoint(repository: &Repository) -> Result<Option<u64>, PipelineError> {
+async fn first_checkpoint(
+    repository: &Repository,
+    horizon: Horizon,
+) -> Result<Option<u64>, PipelineError> {
+    if let Some(first) = horizon.first_checkpoint() {
+        return Ok(Some(first));
+    }
     // Mostly nothing has been forgotten, and no listing is needed.
     if exists(repository, CHECKPOINT_EVERY).await? {
         return Ok(Some(CHECKPOINT_EVERY));
@@ -258,7 +332,11 @@ async fn first_checkpoint(repository: &Repository) -> Result<Option<u64>, Pipeli
     Ok(exists(repository, first).await?.then_some(first))
 }
 
-async fn exists(repository: &Repository, number: u64) -> Result<bool, PipelineError> {
+/// Whether the log has a record of this number, whatever it says.
+pub(in crate::pipeline) async fn exists(
+    repository: &Repository,
+    number: u64,
+) -> Result<bool, PipelineError> {
     let place = key(&layout::log(repository.cluster(), number))?;
     let versions = repository.store().versions(&place).await?;
     Ok(!versions.versions.is_empty() && !stored::is_strange(repository, number, &versions).await?)

@@ -84,6 +84,25 @@ pub(super) async fn read_listed(
     read_among(repository, number, &object, Candidates::listed(repository, listed)).await
 }
 
+/// A record as it is stored, with what follows its envelope; nothing when there is none.
+pub(super) async fn read_whole(
+    repository: &Repository,
+    number: u64,
+) -> Result<Option<(FoundRecord, Bytes)>, PipelineError> {
+    let object = layout::log(repository.cluster(), number);
+    let mut candidates = Candidates::of(repository, &object).await?;
+    while let Some(stored) = candidates.read(MAX_TAIL_BYTES).await? {
+        let judged = match envelope(&stored) {
+            Some(line) => believe(repository, number, &object, line, stored.len() as u64).await,
+            None => Err(PipelineError::integrity(&object, NO_ENVELOPE)),
+        };
+        if let Some(found) = candidates.judge(judged)? {
+            return Ok(Some((found, stored)));
+        }
+    }
+    candidates.none()
+}
+
 async fn read_among(
     repository: &Repository,
     number: u64,

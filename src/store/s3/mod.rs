@@ -1,6 +1,7 @@
 //! S3 and what speaks its language.
 
 mod client;
+mod erase;
 mod fault;
 mod identity;
 mod keep;
@@ -27,7 +28,7 @@ use self::{
     fault::fault, identity::Identity, keep::Wishes, multipart::S3Parts, versions::Versioning,
 };
 use super::{
-    BucketLock, Keep, Kept, Key, ObjectInfo, StoreErrorKind, VersionId, Versions,
+    BucketLock, Erased, Keep, Kept, Key, ObjectInfo, StoreErrorKind, VersionId, Versions,
     backend::{Backend, Fault, Parts, Stale},
     open::Place,
 };
@@ -277,6 +278,13 @@ impl Backend for S3 {
     async fn delete(&self, key: &Key) -> Result<(), Fault> {
         let request = self.client.delete_object().bucket(&self.place.bucket).key(self.full(key));
         self.call(false, request.send()).await.map(drop)
+    }
+
+    async fn erase(&self, key: &Key) -> Result<Erased, Fault> {
+        if self.asks_versions().await? {
+            return self.erase_all(key).await;
+        }
+        self.delete(key).await.map(|()| Erased::default())
     }
 
     async fn stale(&self, prefix: &str, before: Timestamp) -> Result<Vec<Stale>, Fault> {

@@ -121,7 +121,8 @@ async fn points(
     let last = archive.state.head.number / CHECKPOINT_EVERY;
     let first =
         archive.segments.first().map_or(1, |segment| segment.first_record / CHECKPOINT_EVERY);
-    let numbers: Vec<u64> = (first.max(1)..=last).map(|n| n * CHECKPOINT_EVERY).collect();
+    let first = first.max(archive.horizon.begins / CHECKPOINT_EVERY + 1);
+    let numbers: Vec<u64> = (first..=last).map(|n| n * CHECKPOINT_EVERY).collect();
     // Twice as many as are wanted, since some may lie before the period.
     let read = spread(&numbers, 2 * MOST).into_iter().map(|number| record(repository, number));
     let read: Vec<_> = stream::iter(read).buffered(PARALLEL).try_collect().await?;

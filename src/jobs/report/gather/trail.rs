@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     format::{
-        AuditRecord, RunIdentity,
+        AuditRecord, Role, RunIdentity,
         audit::{Details, Outcome, action},
         layout,
     },
@@ -36,10 +36,17 @@ pub(super) async fn read(
         Ok(())
     };
     let chain = scan(repository, 0, at_least, take).await?;
+    // A copy has a chain of its own, and beside it the one of what it is a copy of.
+    let origin = |found: &Found<AuditRecord>| {
+        let object = layout::origin_audit(repository.cluster(), found.record.number);
+        reading.remember(&found.record, &Evidence::new(object, found.sha256));
+    };
+    let (_, broken) = repository.origin_trail(origin).await?;
     let Reading { mut trail, acts, hosts, open, .. } = reading;
     trail.head = chain.head;
     trail.records = chain.records;
     trail.findings = chain.findings;
+    trail.findings.extend(broken);
     trail.more_findings = chain.more_findings;
     trail.asked = at_least.is_some();
     trail.contains = chain.contains;
@@ -122,6 +129,10 @@ impl<'a> Reading<'a> {
         self.trail.last = Some(mark.clone());
         self.open.take(record);
         self.remember(record, &evidence);
+        if record.action == action::PRUNE_SWEPT && run.record.role == Role::Prune {
+            // Another backup can have its name.
+            self.trail.committed.remove(&record.subject);
+        }
         let who = who(&run.record.identity);
         if let Some(row) = restore(record, &who.label)
             && row.proven
@@ -137,7 +148,7 @@ impl<'a> Reading<'a> {
     fn remember(&mut self, record: &AuditRecord, evidence: &Evidence) {
         let trail = &mut self.trail;
         match (record.action.as_str(), &record.details, record.record_sha256) {
-            (action::BACKUP_COMMITTED, _, Some(sha256)) => {
+            (action::BACKUP_COMMITTED | action::COPY_BACKUP, _, Some(sha256)) => {
                 let subject = record.subject.clone();
                 trail.committed.entry(subject).or_insert_with(|| (sha256, evidence.clone()));
             }

@@ -3,11 +3,15 @@
 use super::{Target, Wanted};
 use crate::{
     format::Manifest,
-    jobs::{Committed, JobError, choose},
+    jobs::{
+        Committed, JobError, choose,
+        choose::{condemned, uncondemned},
+    },
     model::{BackupId, Timestamp},
     pipeline::{
-        Found, Repository,
+        Found, Repository, Standing,
         log::{Base, Coverage, Line, Lines},
+        marked_backup,
     },
 };
 
@@ -40,6 +44,7 @@ pub(in crate::jobs::restore) async fn find<'a>(
     // Without a log an older backup is an older point, and is never taken for the newest in silence.
     if id.is_some() || *target == Target::Backup || lines.is_empty() {
         let found = choose(repository, *id).await?;
+        uncondemned(repository, &found).await?;
         let coverage = lines.along(&Base::from(&found.record), *line);
         return match unfit(&found.record, &coverage, wanted, lines) {
             None => Ok(Chosen { found, coverage, passed_over: Vec::new() }),
@@ -47,6 +52,7 @@ pub(in crate::jobs::restore) async fn find<'a>(
         };
     }
     let committed = Committed::read(repository).await?;
+    let marks = repository.backup_marks().await?;
     let mut unfits = Vec::new();
     let mut passed_over = Vec::new();
     for (id, found) in repository.backups().await? {
@@ -56,7 +62,16 @@ pub(in crate::jobs::restore) async fn find<'a>(
         }
         let found = match found {
             Ok(found) => match committed.contradicts(&id, Some(&found)) {
-                None => found,
+                None => {
+                    let subject = marked_backup(&found);
+                    let standing = marks.get(&id).map(|marks| marks.standing(&subject));
+                    if let Some(mark) = standing.as_ref().and_then(Standing::condemned) {
+                        let why = condemned(&id, mark);
+                        unfits.push(Unfit { id, why, until: None });
+                        continue;
+                    }
+                    found
+                }
                 Some(why) => {
                     passed_over.push(id.clone());
                     tracing::warn!(backup_id = %id, why, "a damaged backup is passed over");

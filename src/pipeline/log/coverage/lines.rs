@@ -4,9 +4,9 @@ use std::{collections::HashMap, ops::Range};
 
 use super::{Broken, Lines};
 use crate::{
-    format::{EpochEntry, ForkEntry, GapEntry, LogEntry, LogRange, LogRecord},
+    format::{EpochEntry, ForkEntry, GapEntry, LogEntry, LogRange, LogRecord, SegmentSummary},
     model::{BinlogName, Flavor, GtidState, HistoryId, ServerName, Timestamp},
-    pipeline::log::reader::Archive,
+    pipeline::log::{LogState, reader::Archive},
 };
 
 /// A range, and the records that made it durable.
@@ -86,32 +86,50 @@ pub(super) struct History {
     pub(super) stretches: Range<usize>,
 }
 
-pub(super) fn of(archive: &Archive) -> Result<Lines<'_>, Broken> {
-    let (histories, mut stretches) = stretches(archive);
-    let mut files = files(archive, &stretches)?;
-    let open_gaps = attach_gaps(archive, &stretches, &mut files);
+/// What of an archive is put in order: all behind some record.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    notes: &'a [LogRecord],
+    segments: &'a [SegmentSummary],
+    state: &'a LogState,
+    /// Records up to this number are forgotten.
+    begins: u64,
+}
+
+pub(super) fn of(archive: &Archive, begins: u64) -> Result<Lines<'_>, Broken> {
+    let note = archive.notes.partition_point(|note| note.number <= begins);
+    let segment = archive.segments.partition_point(|segment| segment.number <= begins);
+    let part = Part {
+        notes: &archive.notes[note..],
+        segments: &archive.segments[segment..],
+        state: &archive.state,
+        begins: begins.max(archive.horizon.begins),
+    };
+    let (histories, mut stretches) = stretches(part);
+    let mut files = files(part, &stretches)?;
+    let open_gaps = attach_gaps(part, &stretches, &mut files);
     for history in &histories {
         sum_up(history, &mut stretches, &files);
     }
-    let read = archive.notes.iter().filter_map(|note| match &note.entry {
+    let read = part.notes.iter().filter_map(|note| match &note.entry {
         LogEntry::Epoch(epoch) => Some((&epoch.server.name, epoch.server.server_id)),
         _ => None,
     });
     let server_ids = read.collect();
-    let quiet_until = archive.state.quiet_until;
+    let quiet_until = part.state.quiet_until;
     Ok(Lines { histories, stretches, files, open_gaps, server_ids, quiet_until })
 }
 
 /// Where histories and forks begin.
-fn stretches(archive: &Archive) -> (Vec<History>, Vec<Stretch<'_>>) {
-    let Some(owner) = &archive.state.owner else { return (Vec::new(), Vec::new()) };
+fn stretches(part: Part<'_>) -> (Vec<History>, Vec<Stretch<'_>>) {
+    let Some(owner) = &part.state.owner else { return (Vec::new(), Vec::new()) };
     let stretch = |record, fork| Stretch {
         record,
         fork,
         line: GtidState::empty(Flavor::Mysql),
         ever: GtidState::empty(Flavor::Mysql),
     };
-    let mut notes = archive.notes.iter().peekable();
+    let mut notes = part.notes.iter().peekable();
     let first = match notes.peek() {
         Some(LogRecord { number: 1, at, entry: LogEntry::Epoch(epoch), .. }) => {
             notes.next();
@@ -120,13 +138,14 @@ fn stretches(archive: &Archive) -> (Vec<History>, Vec<Stretch<'_>>) {
             History { id: epoch.history, record: 1, began_at, at: branch, stretches: 0..1 }
         }
         // What stood at the beginning has been forgotten.
-        note => {
-            let id = match note.map(|note| &note.entry) {
-                Some(LogEntry::Epoch(epoch)) => {
-                    epoch.parent.as_ref().map_or(epoch.history, |parent| parent.history)
-                }
-                _ => owner.history,
-            };
+        _ => {
+            let mut epochs = part.notes.iter().filter_map(|note| match &note.entry {
+                LogEntry::Epoch(epoch) => Some(epoch),
+                _ => None,
+            });
+            let id = epochs.next().map_or(owner.history, |epoch| {
+                epoch.parent.as_ref().map_or(epoch.history, |parent| parent.history)
+            });
             let at = GtidState::empty(Flavor::Mysql);
             History { id, record: 0, began_at: None, at, stretches: 0..1 }
         }
@@ -156,13 +175,14 @@ fn stretches(archive: &Archive) -> (Vec<History>, Vec<Stretch<'_>>) {
     (histories, stretches)
 }
 
-fn files<'a>(archive: &'a Archive, stretches: &[Stretch<'_>]) -> Result<Vec<File<'a>>, Broken> {
-    let segments = archive.segments.iter().map(|segment| Held {
+fn files<'a>(part: Part<'a>, stretches: &[Stretch<'_>]) -> Result<Vec<File<'a>>, Broken> {
+    let segments = part.segments.iter().map(|segment| Held {
         number: segment.number,
         first: segment.first_record,
         range: &segment.range,
     });
-    let tails = archive.state.files.iter().flat_map(|file| &file.tails);
+    let tails = part.state.files.iter().flat_map(|file| &file.tails);
+    let tails = tails.filter(|tail| tail.number > part.begins);
     let tails =
         tails.map(|tail| Held { number: tail.number, first: tail.number, range: &tail.range });
     let mut held: Vec<_> = segments.chain(tails).collect();
@@ -175,7 +195,9 @@ fn files<'a>(archive: &'a Archive, stretches: &[Stretch<'_>]) -> Result<Vec<File
         let broken = |why: String| Err(Broken { number, why });
         let stretch = stretch_of(stretches, first);
         let id = (&range.server, &range.file, range.created);
-        if range.start == 0 || files.is_empty() {
+        // Of a log that was pruned the beginning of any file may be forgotten.
+        let forgotten = part.begins > 0 && !newest.contains_key(&id);
+        if range.start == 0 || files.is_empty() || forgotten {
             newest.insert(id, files.len());
             files.push(File { stretch, ranges: vec![held], gaps: Vec::new() });
             continue;
@@ -208,12 +230,12 @@ pub(super) fn stretch_of(stretches: &[Stretch<'_>], record: u64) -> usize {
 
 /// Gives every gap to the file that follows it. Returns those that nothing follows yet.
 fn attach_gaps<'a>(
-    archive: &'a Archive,
+    part: Part<'a>,
     stretches: &[Stretch<'_>],
     files: &mut [File<'a>],
 ) -> Vec<Gap<'a>> {
     let mut open = Vec::new();
-    for note in &archive.notes {
+    for note in part.notes {
         let LogEntry::Gap(entry) = &note.entry else { continue };
         let gap = Gap { record: note.number, entry };
         let stretch = stretch_of(stretches, note.number);

@@ -7,7 +7,10 @@ use crate::{
         Opening, SegmentSummary,
     },
     model::{ClusterUuid, Flavor, RunId, Sha256Digest},
-    pipeline::log::{LogState, Owner},
+    pipeline::{
+        Horizon,
+        log::{LogState, Owner},
+    },
 };
 
 fn at(second: i64) -> Timestamp {
@@ -89,6 +92,7 @@ fn archive(segments: Vec<(u64, LogRange)>, more: Vec<LogRecord>) -> Archive {
             .collect(),
         notes,
         state: LogState { owner: Some(owner), quiet_until: Some(at(900)), ..LogState::default() },
+        horizon: Horizon::default(),
     }
 }
 
@@ -233,8 +237,62 @@ fn an_archive_whose_beginning_was_forgotten_goes_on_with_the_next_file() {
 }
 
 #[test]
+fn of_a_log_that_was_pruned_several_files_may_have_lost_their_beginning() {
+    let mut other = range(2, (300, 400), "0-1-30");
+    other.server = "id-2".parse().unwrap();
+    let mut pruned = archive(
+        vec![
+            (1025, range(1, (100, 200), "0-1-10")),
+            (1026, other),
+            (1027, opening(range(3, (0, 100), "0-1-40"), "0-1-30")),
+        ],
+        Vec::new(),
+    );
+    assert!(Lines::of(&pruned).unwrap_err().to_string().contains("not in the log"));
+    pruned.horizon = Horizon { begins: 1024, thinned: 2048, pending: None };
+    let lines = Lines::of(&pruned).unwrap();
+    assert_eq!(numbers(&lines.walk(&base("0-1-30"))), [1027]);
+    assert_eq!(lines.walk(&base("0-1-5")).end, End::NotArchived { missing: None });
+}
+
+#[test]
+fn the_history_before_the_first_record_that_is_left_is_the_one_that_the_next_came_from() {
+    let server = LogServer {
+        name: "id-1".parse().unwrap(),
+        flavor: Flavor::Mariadb,
+        version: "10.11.14-MariaDB".parse().unwrap(),
+        server_id: 1,
+    };
+    let (old, new) = (HistoryId::from_bytes([3; 16]), HistoryId::from_bytes([4; 16]));
+    let epoch = |history, parent| EpochEntry {
+        reason: EpochReason::Takeover,
+        server: server.clone(),
+        history,
+        parent,
+        resumes: None,
+    };
+    let fork = ForkEntry {
+        left: "id-1".parse().unwrap(),
+        taken: "id-1".parse().unwrap(),
+        forked: "0-1-11".into(),
+        transactions: 1,
+        frontier: state("0-1-10"),
+    };
+    let branch = crate::format::Branch { history: old, at: state("0-1-10") };
+    let mut pruned = archive(vec![(1030, opening(range(2, (0, 9), "0-1-12"), "0-1-10"))], vec![]);
+    pruned.notes = vec![
+        note(1029, LogEntry::Fork(fork)),
+        note(3000, LogEntry::Epoch(epoch(new, Some(branch)))),
+    ];
+    pruned.state.owner.as_mut().unwrap().history = new;
+    pruned.horizon = Horizon { begins: 1024, thinned: 2048, pending: None };
+    let lines = Lines::of(&pruned).unwrap();
+    assert!(lines.has(Line::History(old)) && lines.has(Line::History(new)));
+}
+
+#[test]
 fn an_empty_log_covers_nothing() {
-    let empty = Archive { segments: Vec::new(), notes: Vec::new(), state: LogState::default() };
+    let empty = Archive::default();
     let lines = Lines::of(&empty).unwrap();
     assert_eq!(lines.walk(&base("0-1-5")).end, End::NotArchived { missing: None });
 }
