@@ -10,7 +10,6 @@ mod load;
 mod mariadb;
 #[path = "support/mysql9.rs"]
 mod mysql9;
-#[expect(dead_code, reason = "shared by test programs; none uses all of it")]
 #[path = "support/tools.rs"]
 mod tools;
 

@@ -8,6 +8,7 @@ use super::{
     audit::AuditCommand,
     copy::CopyArgs,
     doctor::DoctorArgs,
+    drill::DrillArgs,
     exporter::ExporterArgs,
     find::FindArgs,
     keys::KeysCommand,
@@ -142,6 +143,8 @@ pub(super) enum Command {
     Window,
     /// Find the transactions that dropped, emptied or changed a table, and how to restore to just before
     Find(FindArgs),
+    /// Recover a point for real beside everything, look at what comes out, keep the evidence, clear away
+    Drill(Box<DrillArgs>),
     /// Check that everything stored is as it was written: every chunk, every hash, the audit chain
     Verify(VerifyArgs),
     /// Remove the backups and binary logs that no rule keeps any more: tombstones, a time of grace, a second look
@@ -285,6 +288,7 @@ Examples:
   backstay backup --mysql-socket /run/mysqld/mysqld.sock --mysql-user backup --mysql-password-file /run/secrets/pw
   backstay backup --also-kek file:/etc/backstay/break-glass.pub …
                                                    a second key opens it, too: its private half lies in a safe
+  backstay backup --incremental …                  what changed since the newest backup; every seventh is a full one
   backstay backup --id nightly-$JOB_UID …          again with the same id: already complete, or a new attempt
   xtrabackup --backup --stream=xbstream … | backstay backup --source stdin --engine xtrabackup
   backstay backup --source https://db-0:8443 --source-ca ca.crt --source-cert tls.crt --source-key tls.key
@@ -307,6 +311,21 @@ pub(super) struct BackupArgs {
     /// The server's data directory [default: what the server says]
     #[arg(long, env = "BACKSTAY_DATADIR", value_name = "FOLDER")]
     pub(super) datadir: Option<PathBuf>,
+    /// Take what changed since the newest good backup alone; a full one when that cannot be, and say why
+    #[arg(long, env = "BACKSTAY_INCREMENTAL")]
+    pub(super) incremental: bool,
+    /// Stand on this backup
+    #[arg(long, value_name = "ID", requires = "incremental")]
+    pub(super) base: Option<BackupId>,
+    /// How many backups a chain has at most, the full one counted; then a full one is taken
+    #[arg(
+        long,
+        env = "BACKSTAY_CHAIN_LENGTH",
+        value_name = "N",
+        default_value_t = 7,
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
+    pub(super) chain_length: u32,
     /// Zstandard level: auto (sampled as the stream flows) or -7 to 12
     #[arg(
         long,
@@ -372,8 +391,10 @@ pub(super) struct ArchiveArgs {
 }
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: jiff::SignedDuration = text.parse().map_err(|e: jiff::Error| e.to_string())?;
-    Duration::try_from(parsed).map_err(|_| "a duration is not negative".to_owned())
+    let span: jiff::Span = text.parse().map_err(|e: jiff::Error| e.to_string())?;
+    let parsed = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
+    Duration::try_from(parsed.map_err(|e| e.to_string())?)
+        .map_err(|_| "a duration is not negative".to_owned())
 }
 
 #[derive(Debug, Args)]

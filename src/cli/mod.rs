@@ -4,6 +4,7 @@ mod args;
 mod audit;
 mod copy;
 mod doctor;
+mod drill;
 mod exit;
 mod exporter;
 mod exposition;

@@ -8,7 +8,10 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{model::ByteSize, pipeline::Progress};
+use crate::{
+    model::ByteSize,
+    pipeline::{Items, Progress},
+};
 
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
@@ -29,7 +32,7 @@ pub(super) async fn show(what: &'static str, progress: Arc<Progress>) {
     loop {
         tick.tick().await;
         let (plain, stored, expected) = progress.read();
-        if let Some((done, of)) = progress.keys() {
+        if let Some(Items { what: items, done, of }) = progress.items() {
             // Bytes would say nothing here.
             if let Some(bar) = &bar {
                 if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {eta} left") {
@@ -37,12 +40,12 @@ pub(super) async fn show(what: &'static str, progress: Arc<Progress>) {
                 }
                 bar.set_length(of.max(done));
                 bar.set_position(done);
-                bar.set_message(format!("{what}: {done} of {of} keys"));
+                bar.set_message(format!("{what}: {done} of {of} {items}"));
             } else if logged.elapsed() >= LOG_EVERY {
                 logged = Instant::now();
                 let seconds = started.elapsed().as_secs().max(1);
                 let seconds_left = left(of, done, seconds);
-                tracing::info!(job = what, keys = done, of, seconds_left, "in progress");
+                tracing::info!(job = what, items, done, of, seconds_left, "in progress");
             }
         } else if let Some(now) = progress.replaying() {
             let began = *replay.get_or_insert_with(|| {

@@ -9,7 +9,7 @@ use super::{
     args::{
         ArchiveArgs, BackupArgs, Cli, Command, Engine, Format, Global, RestoreArgs, VerifyArgs,
     },
-    audit, copy, doctor,
+    audit, copy, doctor, drill,
     exit::{self, Exit},
     exporter, find, keys, listen,
     output::{self, Text},
@@ -94,6 +94,7 @@ async fn dispatch(
             global.fresh(&repository).await?;
             Ok(success(format, &jobs::show::run(&repository, args.backup.as_ref()).await?))
         }
+        Command::Drill(args) => Box::pin(drill::run(global, *args, progress)).await,
         Command::Verify(args) => {
             let result =
                 with_progress("verify", progress, Box::pin(verify(global, args, progress))).await?;
@@ -198,7 +199,17 @@ async fn backup(
             engine: args.engine.kind(),
             datadir: args.datadir.clone(),
             scratch: args.scratch.clone(),
+            incremental: args.incremental.then(|| jobs::backup::Incremental {
+                base: args.base.clone(),
+                chain_length: args.chain_length,
+            }),
         },
+        _ if args.incremental => {
+            return Err(JobError::Usage {
+                what: "a stream does not say of which life of which server it is".into(),
+                hint: "increments are taken with --source local alone".into(),
+            });
+        }
         "stdin" => jobs::backup::Source::Stdin { engine: streamed.ok_or_else(needs_engine)? },
         url if url.starts_with("https://") => jobs::backup::Source::Https {
             engine: args.engine.kind(),
@@ -304,7 +315,7 @@ async fn restore(
     };
     Ok(jobs::restore::Request {
         repository,
-        kms,
+        kms: kms.into(),
         datadir: args.datadir,
         backup: args.backup,
         target,
@@ -314,6 +325,7 @@ async fn restore(
         server: args.server,
         owner: args.owner,
         witness: global.witness(&args.witness).await,
+        max_disk: None,
         progress: Arc::clone(progress),
     })
 }

@@ -64,6 +64,12 @@ pub mod action {
     pub const COPY_BACKUP: &str = "copy-backup";
     /// The log goes as far as that of another repository.
     pub const COPY_LOG: &str = "copy-log";
+    /// A point is recovered for real, to be looked at.
+    pub const DRILL_BEGUN: &str = "drill-begun";
+    /// It was, and a drill record says what was seen.
+    pub const DRILL_ENDED: &str = "drill-ended";
+    /// It was not, or something was wrong with it.
+    pub const DRILL_FAILED: &str = "drill-failed";
     /// The settings of a kind of job are not those that were seen last.
     pub const CONFIGURATION_SEEN: &str = "configuration-seen";
     /// The chain was verified.
@@ -147,7 +153,7 @@ pub enum Details {
     Backup(BackupDetails),
     /// Of each `archive-…`.
     Archive(ArchiveDetails),
-    /// Of each `restore-…`, and of each `plan-…`: a restore that was only planned.
+    /// Of each `restore-…` and `drill-…`, and of each `plan-…`: a restore that was only planned.
     Restore(RestoreDetails),
     /// Of each `verify-…`.
     Verify(VerifyDetails),
@@ -201,7 +207,7 @@ pub struct RestoreDetails {
     /// The data directory that is filled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datadir: Option<String>,
-    /// `proven`, `unproven` or `planned`.
+    /// `proven`, `unproven`, `planned`, or of a drill `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
     /// What the restored server had to have: a GTID set, a position, or the hash of a long one.
@@ -358,8 +364,15 @@ impl Details {
             | action::ARCHIVE_FAILED
             | action::ARCHIVE_GAP
             | action::ARCHIVE_FORK => Self::Archive(ArchiveDetails::deserialize(fields)?),
-            "restore-begun" | "restore-ended" | "restore-failed" | "plan-begun" | "plan-ended"
-            | "plan-failed" => Self::Restore(RestoreDetails::deserialize(fields)?),
+            "restore-begun"
+            | "restore-ended"
+            | "restore-failed"
+            | "plan-begun"
+            | "plan-ended"
+            | "plan-failed"
+            | action::DRILL_BEGUN
+            | action::DRILL_ENDED
+            | action::DRILL_FAILED => Self::Restore(RestoreDetails::deserialize(fields)?),
             "verify-begun" | "verify-ended" | "verify-failed" => {
                 Self::Verify(VerifyDetails::deserialize(fields)?)
             }

@@ -2,7 +2,7 @@
 
 use super::MarkSubject;
 use crate::model::{
-    AttemptId, BackupId, BinlogName, ClusterName, DekId, RunId, SegmentId, ServerName,
+    AttemptId, BackupId, BinlogName, ClusterName, DekId, DrillId, RunId, SegmentId, ServerName,
 };
 
 /// The record that makes a folder a cluster.
@@ -70,6 +70,18 @@ pub fn volume(
     format!("{cluster}/backups/{backup}/{attempt}/vol-{sequence:05}")
 }
 
+/// The folder of all drills.
+#[must_use]
+pub fn drills(cluster: &ClusterName) -> String {
+    format!("{cluster}/drills/")
+}
+
+/// The record of a drill.
+#[must_use]
+pub fn drill(cluster: &ClusterName, drill: &DrillId) -> String {
+    format!("{cluster}/drills/{drill}.json")
+}
+
 /// The folder of the audit chain.
 #[must_use]
 pub fn audit_folder(cluster: &ClusterName) -> String {
@@ -110,12 +122,6 @@ pub fn segment(
 #[must_use]
 pub fn segments(cluster: &ClusterName) -> String {
     format!("{cluster}/segments/")
-}
-
-/// The folder of all run records.
-#[must_use]
-pub fn runs(cluster: &ClusterName) -> String {
-    format!("{cluster}/runs/")
 }
 
 /// The folder of what runs wrote to test the store.

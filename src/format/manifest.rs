@@ -30,6 +30,9 @@ pub struct Manifest {
     pub finished_at: Timestamp,
     /// What made the stream.
     pub engine: EngineRecord,
+    /// What an increment stands on; a full backup has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<BaseRecord>,
     /// Where the stream came from.
     pub source: SourceRecord,
     /// The server, when it could be asked or the stream says so.
@@ -82,6 +85,18 @@ pub struct EngineRecord {
     /// `to_lsn` of the backup, where the engine tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_lsn: Option<u64>,
+}
+
+/// The backup that an increment stands on: without it the increment is nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseRecord {
+    /// The backup, full or an increment itself.
+    pub backup_id: BackupId,
+    /// SHA-256 of the stored bytes of its manifest.
+    pub manifest_sha256: Sha256Digest,
+    /// Where the increment begins: the base's `to_lsn`.
+    pub from_lsn: u64,
 }
 
 /// Where the stream came from.

@@ -4,6 +4,7 @@
 //! anything else. Nothing here does I/O or holds a key.
 
 pub mod audit;
+mod drill;
 mod dsse;
 mod error;
 mod header;
@@ -16,6 +17,10 @@ mod mark;
 mod record;
 
 pub use audit::AuditRecord;
+pub use drill::{
+    AssertionOutcome, DrillAssertions, DrillFailure, DrillRecord, DrillRecovery, DrillStatus,
+    DrillTables,
+};
 pub use dsse::{Envelope, MAX_RECORD_BYTES, Opened, Payload};
 pub use error::FormatError;
 pub use header::{
@@ -29,6 +34,6 @@ pub use log::{
     GapEntry, GroupMark, HeartbeatEntry, LogEntry, LogRange, LogRecord, LogServer, OpenFile,
     Opening, SealedRange, SegmentData, SegmentEntry, SegmentSummary, TailEntry,
 };
-pub use manifest::{EngineRecord, LockRecord, Manifest, SourceRecord, VolumeRecord};
+pub use manifest::{BaseRecord, EngineRecord, LockRecord, Manifest, SourceRecord, VolumeRecord};
 pub use mark::{MarkKind, MarkRecord, MarkSubject, MarkedBackup, MarkedRun};
 pub use record::{ClusterRecord, KeyRecord, Role, RunIdentity, RunLock, RunRecord};

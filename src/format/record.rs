@@ -37,6 +37,8 @@ pub enum Role {
     Prune,
     /// What it copies is signed already; horizons of the copy. It has no DEK either.
     Copy,
+    /// What a drill has shown, and audit records; it has no DEK either.
+    Drill,
 }
 
 impl Role {
@@ -50,6 +52,7 @@ impl Role {
             Self::Read => "read",
             Self::Prune => "prune",
             Self::Copy => "copy",
+            Self::Drill => "drill",
         }
     }
 

@@ -90,7 +90,7 @@ async fn decide(request: &Request, kind: MarkKind, action: &str) -> Result<Held,
         started_at: Timestamp::now(),
     };
     let cluster = found.record.cluster_uuid;
-    let author = Author::keeping(Arc::clone(repository), cluster, Role::Prune, by).await?;
+    let author = Author::begin(Arc::clone(repository), cluster, Role::Prune, by).await?;
     let mark = match author.decide(&subject, kind, reason, Timestamp::now(), fits).await? {
         Ok(mark) => mark,
         // Somebody else was quicker.

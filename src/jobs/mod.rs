@@ -7,6 +7,7 @@ pub mod backup;
 mod choose;
 pub mod copy;
 pub mod doctor;
+pub mod drill;
 mod error;
 pub mod exporter;
 pub mod find;
@@ -53,6 +54,9 @@ pub struct BackupSummary {
     pub mark: Option<BackupMark>,
     /// What made it.
     pub engine: Option<EngineKind>,
+    /// The backup that it stands on when it is an increment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<BackupId>,
     /// The server's flavor.
     pub flavor: Option<Flavor>,
     /// The server's version.
@@ -133,6 +137,7 @@ impl BackupSummary {
             problem,
             mark: None,
             engine: manifest.map(|m| m.engine.kind),
+            base: manifest.and_then(|m| Some(m.base.as_ref()?.backup_id.clone())),
             flavor: server.map(|s| s.flavor),
             server_version: server.map(|s| s.version.text.clone()),
             started_at: manifest.map(|m| m.started_at),

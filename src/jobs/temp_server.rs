@@ -27,6 +27,18 @@ const SHUTDOWN: Duration = Duration::from_mins(10);
 /// Bytes for InnoDB's buffer pool: it only answers a few questions.
 const BUFFER_POOL: u64 = 64 << 20;
 
+/// Bytes for the buffer pool of a server that has work to do: a quarter of the machine's memory,
+/// within reason.
+pub(super) fn work_buffer_pool() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    // In a container the machine's memory is not all ours.
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let limit = limit.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(u64::MAX);
+    (kib.unwrap_or_default() * 1024).min(limit).div_euclid(4).clamp(128 << 20, 4 << 30)
+}
+
 /// A server program that fits a data directory.
 #[derive(Debug, Clone)]
 pub(super) struct Program {
@@ -211,6 +223,11 @@ impl Running {
     /// A connection as root.
     pub(super) async fn connect(&self) -> Result<Server, JobError> {
         Ok(Server::connect(&self.connect).await?)
+    }
+
+    /// Whether it still runs.
+    pub(super) fn is_running(&self) -> bool {
+        self.child.is_running()
     }
 
     /// Its last log lines.

@@ -180,6 +180,12 @@ name!(
 );
 
 name!(
+    /// The name of one drill: a time stamp and random digits.
+    DrillId,
+    "drill id"
+);
+
+name!(
     /// What tells a server from every other one: its uuid, or its number.
     ServerName,
     "server name"
@@ -195,6 +201,14 @@ impl BackupId {
     #[must_use]
     pub fn fresh(now: crate::model::Timestamp, random: [u8; 4]) -> Self {
         Self(format!("{}-{}", now.compact(), hex::encode(random)))
+    }
+}
+
+impl DrillId {
+    /// A fresh id that sorts by time, as a backup's does.
+    #[must_use]
+    pub fn fresh(now: crate::model::Timestamp, random: [u8; 4]) -> Self {
+        Self(BackupId::fresh(now, random).0)
     }
 }
 

@@ -27,8 +27,8 @@ pub use connection::{Connection, Peer, TlsFacts};
 pub use digest::{DigestError, Sha256Digest};
 pub use gtid::{GtidParseError, GtidSet};
 pub use id::{
-    AttemptId, BackupId, BinlogName, ClusterName, ClusterUuid, DekId, HistoryId, IdError, RunId,
-    SegmentId, ServerName,
+    AttemptId, BackupId, BinlogName, ClusterName, ClusterUuid, DekId, DrillId, HistoryId, IdError,
+    RunId, SegmentId, ServerName,
 };
 pub use position::BinlogPosition;
 pub use proof::ProofKind;

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{BinlogPosition, GtidSet, ServerName};
+use super::{BinlogPosition, GtidSet, ServerName, Timestamp};
 
 /// The two families of servers; they share a protocol and little else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -161,6 +161,10 @@ pub struct ServerFacts {
     /// can lack the last transactions before its own position.
     #[serde(default)]
     pub gtid_exact: bool,
+    /// When the server was started, by its clock: log sequence numbers can be compared within one
+    /// life of a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_since: Option<Timestamp>,
     /// Whether the server was replicating from another when the backup was taken.
     #[serde(default)]
     pub is_replica: bool,

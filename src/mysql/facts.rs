@@ -46,6 +46,7 @@ impl Server {
             innodb_at_least: None,
             gtid_set,
             gtid_exact: false,
+            up_since: self.up_since().await?,
             is_replica: self.is_replica().await?,
             lower_case_table_names: Some(number(&settings, "lower_case_table_names")?),
             page_size: number(&settings, "innodb_page_size")?,
@@ -85,6 +86,15 @@ impl Server {
         format!("{}Z", said.replace(' ', "T"))
             .parse()
             .map_err(|_| MysqlError::unexpected("the server's time", format!("`{said}`")))
+    }
+
+    /// When the server was started, by its clock, to a second or two.
+    async fn up_since(&mut self) -> Result<Option<Timestamp>, MysqlError> {
+        let doing = "asking since when the server runs";
+        let rows = self.rows(doing, "SHOW GLOBAL STATUS LIKE 'Uptime'").await?;
+        let uptime = rows.first().and_then(|row| text(row, "Value").parse::<i64>().ok());
+        let now = self.utc_now().await?.as_microseconds() / 1_000_000;
+        Ok(uptime.and_then(|uptime| Timestamp::from_microseconds((now - uptime) * 1_000_000)))
     }
 
     async fn path_setting(&mut self, name: &str) -> Result<PathBuf, MysqlError> {

@@ -16,7 +16,8 @@ pub struct ScheduledEvent {
     pub enabled: Option<bool>,
 }
 
-fn ticked(name: &str) -> String {
+/// A name inside back ticks.
+pub(super) fn ticked(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 

@@ -53,24 +53,7 @@ impl Author {
         Ok(Self { repository, cluster, id, key: RunKey::generate()?, record: OnceLock::new() })
     }
 
-    /// A run that writes further generations of key records, and seals nothing. Its record is stored.
-    ///
-    /// # Errors
-    /// When the store or the signer fails.
-    pub async fn rewrapping(
-        repository: Arc<Repository>,
-        cluster: ClusterUuid,
-        by: Introduction<'_>,
-    ) -> Result<Self, PipelineError> {
-        let id = RunId::from_bytes(crypto::random()?);
-        repository.probe_keep(&id.to_string()).await?;
-        repository.renew_locks().await?;
-        let author = Self::new(repository, cluster, id)?;
-        author.introduce(&by, Role::Rewrap, None).await?;
-        Ok(author)
-    }
-
-    /// A run that reads, and writes audit records about it; otherwise the same.
+    /// A run that reads, and writes audit records about it. Its record is stored.
     ///
     /// # Errors
     /// When the store or the signer fails.
@@ -91,11 +74,11 @@ impl Author {
         Ok(author)
     }
 
-    /// A run that decides what is kept, or copies; otherwise the same.
+    /// A run of another role that seals nothing; otherwise the same.
     ///
     /// # Errors
     /// When the store or the signer fails.
-    pub async fn keeping(
+    pub async fn begin(
         repository: Arc<Repository>,
         cluster: ClusterUuid,
         role: Role,

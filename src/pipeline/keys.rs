@@ -162,7 +162,7 @@ impl Repository {
     }
 
     /// The names of a DEK's records, in their order.
-    async fn key_names(&self, dek: DekId) -> Result<Vec<String>, PipelineError> {
+    pub(super) async fn key_names(&self, dek: DekId) -> Result<Vec<String>, PipelineError> {
         let folder = layout::key_folder(self.cluster(), dek);
         let listed: Vec<_> = self.store().list_versions(&folder, None).try_collect().await?;
         Ok(listed.iter().map(|info| info.key.to_string()).collect())

@@ -2,7 +2,7 @@
 //!
 //! An object is locked from when it is written. Whatever opens or vouches for others must outlive
 //! them, and is written before them: so its lock is longer by [`SLACK`], and those few records that
-//! all runs rest on are locked anew by every run.
+//! all runs rest on are locked anew by every run. So is what an increment stands on, by the increment.
 
 use std::time::Duration;
 
@@ -276,7 +276,7 @@ impl Repository {
                 Err(error) => Err(PipelineError::reading(error)),
             };
             let Some(record) = found.judge(judged)? else { continue };
-            self.lock_longer(found.key(), &version, policy).await?;
+            self.lock_longer(found.key(), &version, policy, Class::Evidence).await?;
             let run = layout::run(self.cluster(), record.record.run_id);
             let run = Candidates::of(self, &run).await?;
             return self.lock_oldest(run, policy).await;
@@ -291,8 +291,19 @@ impl Repository {
         policy: LockPolicy,
     ) -> Result<(), PipelineError> {
         match found.next() {
-            Some(version) => self.lock_longer(found.key(), &version, policy).await,
+            Some(version) => self.lock_longer(found.key(), &version, policy, Class::Evidence).await,
             None => Err(PipelineError::integrity(found.key().as_str(), "it is missing")),
+        }
+    }
+
+    /// Locks the version of an object that counts for as long as if it were written now.
+    pub(super) async fn lock_anew(&self, object: &str, class: Class) -> Result<(), PipelineError> {
+        let Some(policy) = self.lock_policy() else { return Ok(()) };
+        let key = key(object)?;
+        let versions = self.store().versions(&key).await?;
+        match self.met().counts(&versions) {
+            Some(version) => self.lock_longer(&key, &version, policy, class).await,
+            None => Err(PipelineError::integrity(object, "it is missing")),
         }
     }
 
@@ -301,8 +312,9 @@ impl Repository {
         key: &Key,
         version: &Version,
         policy: LockPolicy,
+        class: Class,
     ) -> Result<(), PipelineError> {
-        let wanted = policy.protection(Class::Evidence, Timestamp::now()).retention;
+        let wanted = policy.protection(class, Timestamp::now()).retention;
         let found = self.store().kept(key, version).await?.protection.retention;
         let longer = longest(found, wanted);
         if longer == found {

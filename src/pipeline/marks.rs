@@ -101,7 +101,13 @@ impl Marks {
         seen.into_iter()
     }
 
-    /// The names of the records that are about this subject.
+    /// The hashes of the marks by which this subject was to be removed.
+    pub fn sweeps(&self, subject: &MarkSubject) -> impl Iterator<Item = Sha256Digest> {
+        let about = self.believed.iter().filter(move |found| found.record.subject == *subject);
+        about.filter(|found| found.record.kind == MarkKind::Sweep).map(|found| found.sha256)
+    }
+
+    /// The names of the records that are about this subject, in their order.
     #[must_use]
     pub fn objects(&self, repository: &Repository, subject: &MarkSubject) -> Vec<String> {
         let about = self.believed.iter().filter(|found| found.record.subject == *subject);

@@ -1,6 +1,9 @@
 //! Counters that a terminal or a log reads while a job runs.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -13,9 +16,19 @@ pub struct Progress {
     replayed: AtomicU64,
     replayed_bytes: AtomicU64,
     to_replay: AtomicU64,
-    keys: AtomicU64,
-    of_keys: AtomicU64,
+    items: Mutex<Option<Items>>,
     stop: CancellationToken,
+}
+
+/// How far a job is that does one thing after another, and not bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Items {
+    /// What they are: `keys`, `tables`.
+    pub what: &'static str,
+    /// Those that are done.
+    pub done: u64,
+    /// All of them.
+    pub of: u64,
 }
 
 /// How far a replay is.
@@ -76,20 +89,24 @@ impl Progress {
         })
     }
 
-    /// Says how many keys there are to look at.
-    pub fn expect_keys(&self, keys: u64) {
-        self.of_keys.store(keys, Ordering::Relaxed);
+    /// Says how many things there are to do, and what they are. What was done of others is done.
+    pub fn expect_items(&self, what: &'static str, of: u64) {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = items.filter(|items| items.what == what).map_or(0, |items| items.done);
+        *items = Some(Items { what, done, of });
     }
 
-    /// Counts a key.
-    pub fn add_key(&self) {
-        self.keys.fetch_add(1, Ordering::Relaxed);
+    /// Counts one of them.
+    pub fn add_item(&self) {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(items) = &mut *items {
+            items.done += 1;
+        }
     }
 
-    /// Keys done, and keys expected; nothing when the job is about something else.
-    pub fn keys(&self) -> Option<(u64, u64)> {
-        let of = self.of_keys.load(Ordering::Relaxed);
-        (of > 0).then(|| (self.keys.load(Ordering::Relaxed), of))
+    /// How far it is with them; nothing when the job is about something else.
+    pub fn items(&self) -> Option<Items> {
+        *self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks every stage to stop.

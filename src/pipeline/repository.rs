@@ -16,12 +16,12 @@ use tokio::sync::{Mutex, OnceCell};
 use super::{
     Intruder, LockPolicy, PipelineError, Standing,
     candidates::{Candidates, Met},
-    marked_backup,
+    chain, marked_backup,
 };
 use crate::{
     crypto::{signer::Trust, verify},
     format::{
-        AuditRecord, ClusterRecord, Envelope, HorizonRecord, KeyRecord, LogRecord,
+        AuditRecord, ClusterRecord, DrillRecord, Envelope, HorizonRecord, KeyRecord, LogRecord,
         MAX_RECORD_BYTES, Manifest, MarkRecord, Payload, Role, RunRecord, VolumeRecord, layout,
     },
     model::{Access, BackupId, ClusterName, ClusterUuid, RunId, Sha256Digest, Timestamp},
@@ -57,7 +57,7 @@ macro_rules! signed_by_run {
 
 signed_by_run!(
     ClusterRecord: false, KeyRecord: false, AuditRecord: true, Manifest: false, LogRecord: false,
-    MarkRecord: true, HorizonRecord: true
+    MarkRecord: true, HorizonRecord: true, DrillRecord: true
 );
 
 /// A record that has been believed, and the hash of its stored bytes.
@@ -311,8 +311,9 @@ impl Repository {
         Ok(ids)
     }
 
-    /// All complete backups, newest first, each with its manifest or why that is not believed.
-    /// One that is being removed is complete no more.
+    /// All complete backups, newest first, each with its manifest or why that is not believed: an
+    /// increment is not when something is wrong with the manifests that it stands on. One that is
+    /// being removed is complete no more.
     ///
     /// # Errors
     /// When the store fails.
@@ -339,6 +340,7 @@ impl Repository {
             let (Some(marks), Ok(found)) = (marks.get(id), found) else { return true };
             !matches!(marks.standing(&marked_backup(found)), Standing::Swept(_))
         });
+        chain::judge(&self.cluster, &mut found);
         found.sort_by_key(|(id, manifest)| {
             std::cmp::Reverse((manifest.as_ref().map(|m| m.record.finished_at).ok(), id.clone()))
         });
@@ -481,7 +483,7 @@ impl Repository {
                 let why = "its run may write audit records alone";
                 return Err(PipelineError::integrity(object, why));
             }
-            Role::Prune | Role::Copy => {
+            Role::Prune | Role::Copy | Role::Drill => {
                 let why = format!("its run is one of role {}: it may not write this", run.role);
                 return Err(PipelineError::integrity(object, why));
             }

@@ -81,7 +81,11 @@ impl Archiver {
             number,
             previous: self.state.head.sha256,
             run_id: RunId::from_bytes([self.run; 16]),
-            epoch: self.epoch,
+            // Whoever claims may have to write a checkpoint first, which is of the epoch before.
+            epoch: match &entry {
+                LogEntry::Checkpoint(_) => self.state.epoch(),
+                _ => self.epoch,
+            },
             at: now,
             entry,
         };

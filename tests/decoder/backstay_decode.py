@@ -109,7 +109,7 @@ CONNECTIONS = list_of(CONNECTION)
 MARKED = shaped(backup_opt=shaped(backup_id=is_name, manifest_sha256=is_digest, attempt=is_id, dek_id=is_id),
                 run_opt=shaped(run_id=is_id))
 RECORDS = {
-    "run": shaped(version=is_int, run_id=is_id, cluster_uuid=is_id, role=among("backup", "archive", "rewrap", "prune", "copy", "read"), public_key=is_digest,
+    "run": shaped(version=is_int, run_id=is_id, cluster_uuid=is_id, role=among("backup", "archive", "rewrap", "prune", "copy", "read", "drill"), public_key=is_digest,
                   dek_id_opt=is_id, started_at=is_instant, identity=IDENTITY,
                   lock_opt=shaped(mode=LOCK_MODE, data_seconds=is_int, key_seconds=is_int, evidence_seconds=is_int, legal_hold_opt=is_bool),
                   tool_version=is_text),
@@ -121,11 +121,12 @@ RECORDS = {
         version=is_int, backup_id=is_name, attempt=is_id, cluster_uuid=is_id, run_id=is_id, dek_id=is_id,
         started_at=is_instant, finished_at=is_instant,
         engine=shaped(kind=among("xtrabackup", "mariadb-backup", "clone"), version_opt=is_text, to_lsn_opt=is_int),
+        base_opt=shaped(backup_id=is_name, manifest_sha256=is_digest, from_lsn=is_int),
         source=shaped(kind=among("local", "stdin", "https"), **{f"{x}_transport": among(
             "local", "tls-verified", "tls-unverified", "plain", "unknown") for x in ("database", "stream")}),
         server_opt=shaped(
             flavor=among("mysql", "mariadb"), version=is_text, server_uuid_opt=is_text, server_id=is_u32,
-            position_opt=POSITION, innodb_position_opt=POSITION, innodb_at_least_opt=POSITION, gtid_set_opt=is_text, gtid_exact_opt=is_bool,
+            position_opt=POSITION, innodb_position_opt=POSITION, innodb_at_least_opt=POSITION, gtid_set_opt=is_text, gtid_exact_opt=is_bool, up_since_opt=is_instant,
             is_replica_opt=is_bool, lower_case_table_names_opt=is_u8, page_size=is_u32, data_bytes=is_int,
             options_opt=texts),
         proof=among("exit", "verdict", "framing"), files=is_int, bytes_read=is_int, payload_bytes=is_int,
@@ -140,6 +141,15 @@ RECORDS = {
     "mark": shaped(version=is_int, cluster_uuid=is_id, number=is_u32, run_id=is_id, at=is_instant, reason=is_text,
                    kind=among("hold", "unhold", "tombstone", "revoke", "sweep"), subject=lambda v: MARKED(v) and len(v) == 1),
     "horizon": shaped(version=is_int, cluster_uuid=is_id, number=is_int, run_id=is_id, at=is_instant, begins=is_int, thinned=is_int),
+    "drill": shaped(
+        version=is_int, drill_id=is_name, cluster_uuid=is_id, run_id=is_id, started_at=is_instant, finished_at=is_instant,
+        status=among("proven", "unproven", "failed"), target=is_text, seed_opt=is_int, tool_version=is_text,
+        failures_opt=list_of(among("restore", "damaged-backup", "too-slow", "tables", "assertions")),
+        recovery_opt=shaped(backup_id=is_name, manifest_sha256=is_digest, gtid_set_opt=is_text, stored_bytes=is_int,
+                            payload_bytes=is_int, log_bytes=is_int, transactions=is_int, extract_ms=is_int,
+                            prepare_ms=is_int, replay_ms=is_int, start_ms=is_int, total_ms=is_int),
+        tables_opt=shaped(whole=is_int, damaged=is_int, unchecked=is_int, check_ms=is_int),
+        assertions_opt=shaped(file_sha256=is_digest, outcomes=list_of(among("holds", "false", "error")), ask_ms=is_int)),
 }
 RESTORE = shaped(backup_id_opt=is_name, datadir_opt=is_text, status_opt=is_text, expected_opt=is_text, actual_opt=is_text,
                  equal_opt=is_bool, transactions_opt=is_int)
@@ -154,7 +164,7 @@ DETAILS = {  # 3.5: of an action that is not here any object will do
     "report-made": shaped(format=is_text, holds=list_of(is_text), fails=list_of(is_text), not_shown=list_of(is_text)),
     "rewrap-begun": REWRAP, "rewrap-ended": REWRAP, "prune-ended": PRUNE, "archive-gap": ARCHIVE, "archive-fork": ARCHIVE,
 } | {f"{job}-{end}": shape for job, shape in (("archive", ARCHIVE), ("restore", RESTORE), ("plan", RESTORE),
-                                               ("verify", VERIFY), ("find", FIND)) for end in ("begun", "ended", "failed")}
+                                               ("verify", VERIFY), ("find", FIND), ("drill", RESTORE)) for end in ("begun", "ended", "failed")}
 
 
 MARKS = {("free", "hold"): "held", ("tombstoned", "hold"): "held", ("held", "unhold"): "free",
@@ -231,9 +241,10 @@ class Repository:
                 roles = self.roles[envelope["signatures"][0]["keyid"]]
                 need(roles is None or record["role"] in roles, "its signer may not vouch for a run of its role")
             else:
-                need(run["role"] not in ("read", "prune", "copy") or kind in ("audit", "mark", "horizon"),
+                need(run["role"] not in ("read", "prune", "copy", "drill") or kind in ("audit", "mark", "horizon", "drill"),
                      "its run may not write such a record")
                 need(kind != "mark" or run["role"] == "prune", "its run may not write marks")
+                need(kind != "drill" or run["role"] == "drill", "its run may not write drill records")
                 need(kind != "horizon" or run["role"] in ("prune", "copy"), "its run may not write horizons")
                 if kind == "audit":
                     check_act(record)
@@ -301,6 +312,29 @@ class Repository:
             summed = sum(v[part] for v in volumes)
             need(summed < 1 << 64 and summed == m[total], f"{backup}: {total} is not the sum over its volumes")
         return m
+
+    def bases(self, manifest):
+        """3.4: what an increment stands on, nearest first."""
+        chain = []
+        while base := (chain[-1] if chain else manifest).get("base"):
+            above, name = chain[-1] if chain else manifest, base["backup_id"]
+            need(len(chain) < 1000, f"{above['backup_id']}: its chain leads in circles")
+            found = self.manifest(name)
+            raw = (self.root / "backups" / name / "manifest.json").read_bytes()
+            need(hashlib.sha256(raw).hexdigest() == base["manifest_sha256"], f"{name}: not the manifest that {above['backup_id']} stands on")
+            need(found["engine"]["kind"] == above["engine"]["kind"] and found["engine"].get("to_lsn") == base["from_lsn"],
+                 f"{name}: {above['backup_id']} does not go on where it ends")
+            chain.append(found)
+        return chain
+
+    def drills(self):
+        folder = self.root / "drills"
+        for name in sorted(os.listdir(folder) if folder.is_dir() else []):
+            if NAME(name.removesuffix(".json")) and name.endswith(".json"):
+                record = self.believe("drill", f"drills/{name}")
+                need(record["drill_id"] == name.removesuffix(".json"), f"drills/{name}: it belongs elsewhere")
+                need(self.run(record["run_id"])["role"] == "drill", f"drills/{name}: its run may not write it")
+                yield record
 
     def audit_head(self):
         folder, previous, number = self.root / "audit", "0" * 64, 0
@@ -718,9 +752,12 @@ def list_backups(repository):
     for backup in repository.backups():
         try:
             m = repository.manifest(backup)
+            repository.bases(m)
             print(backup, m["finished_at"], m["engine"]["kind"], m["bytes_read"], "bytes, proof", m["proof"])
         except Refused as error:
             good = print("refused:", error, file=sys.stderr)
+    for drill in repository.drills():
+        print("drill", drill["drill_id"], drill["status"], drill["target"])
     print("audit head", repository.audit_head())
     need(good, "some backups are refused")
 

@@ -61,7 +61,11 @@ def check_repository(example):
         assert (cluster is None) == (example["cluster"] is None), f"cluster: found {cluster}"
         if cluster:
             return
-        manifest, error = outcome(lambda: repository.manifest("b1"))
+        def whole():
+            manifest = repository.manifest("b1")
+            repository.bases(manifest)
+            return manifest
+        manifest, error = outcome(whole)
         assert (error is None) == (example["manifest"] is None), f"manifest: found {error}"
         dek, error = outcome(lambda: repository.dek("d2" * 16, decoder.Kek(root / "kek")))
         assert (error is None) == (example["dek"] is None), f"dek: found {error}"
@@ -72,6 +76,8 @@ def check_repository(example):
         assert not manifest or ("b1" in repository.backups()) == (found != ["swept"]), "listed, or not"
         _, error = outcome(repository.audit_head)
         assert (error is None) == (not example["audit"]), f"audit: found {error}"
+        _, error = outcome(lambda: list(repository.drills()))
+        assert (error is None) == (example.get("drill") is None), f"drill: found {error}"
         if manifest and dek:
             out = root / "out"
             decoder.write_stream(repository, manifest, dek, out)

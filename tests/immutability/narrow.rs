@@ -84,6 +84,60 @@ async fn days_locked(client: &Client, bucket: &str) -> Vec<(String, f64)> {
     all
 }
 
+/// An increment is worth nothing without what it stands on, so it locks that anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_increment_locks_what_it_stands_on_for_as_long_as_itself() {
+    let server = MariaDb::start(&[]);
+    load::seed(&server.socket, 50).await;
+    let (client, bucket) = (Minio::shared().client(), "chained");
+    let home = stage::home(bucket).await;
+    let writer = stage::role("writer.json", bucket).await;
+    let back_up = |id: &str, more: &[&str]| {
+        let mut args = stage::backup(&home, &server.socket, id);
+        args.extend(more.iter().map(|&word| word.to_owned()));
+        stage::write_as(&home, &writer, &strs(&args)).expect(0).json()
+    };
+    let of_full = |key: &str| key.contains("/backups/full/");
+    let least = |days: Vec<(String, f64)>| {
+        let days = days.into_iter().filter(|(key, _)| of_full(key) || key.contains("/keys/"));
+        days.map(|(_, left)| left).fold(f64::INFINITY, f64::min)
+    };
+    back_up("full", &[]);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let before = least(days_locked(&client, bucket).await);
+    stage::insert(&server.socket, "between").await;
+    let begun = SystemTime::now();
+    assert_eq!(back_up("increment", &["--incremental"])["base"], "full");
+    let after = least(days_locked(&client, bucket).await);
+    let passed = begun.elapsed().unwrap().as_secs_f64() / 86_400.0;
+    let second = 1.0 / 86_400.0;
+    assert!(before < 30.0 - 4.0 * second, "{before}");
+    assert!(after >= 30.0 - passed - second, "{after}");
+    let reader = stage::role("reader.json", bucket).await;
+    stage::run_as(&home, &reader, &["verify"]).expect(0);
+}
+
+/// One who drills restores, says so, and writes nothing else.
+async fn drills_with_its_own_policy(all: &Locked) {
+    let driller = stage::role("driller.json", all.bucket).await;
+    let scratch = all.home.path("drills");
+    std::fs::create_dir(&scratch).unwrap();
+    let args = [&["drill", "--scratch", scratch.to_str().unwrap()][..], &LOCK].concat();
+    let drilled = stage::run_as(&all.home, &driller, &args).expect(0).json();
+    assert_eq!(drilled["status"], "proven", "{drilled:#}");
+    for name in ["backups/three/manifest.json", "keys/x", "log/1", "cluster.json"] {
+        let put = driller.client().put_object().bucket(all.bucket).key(format!("p/c/{name}"));
+        assert!(put.send().await.is_err(), "a driller writes {name}");
+    }
+    let days = days_locked(&Minio::shared().client(), all.bucket).await;
+    let record = days.iter().find(|(key, _)| key.contains("/drills/")).unwrap();
+    assert!(record.1 > 399.99, "{record:?}");
+    // A reader has no right to store the evidence, and is told before anything is restored.
+    let refused = stage::run_as(&all.home, &all.reader, &args);
+    refused.expect(5).says("AccessDenied");
+    assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repository_works_with_no_right_to_delete_or_decrypt() {
     let all = Locked::new("narrow").await;
@@ -154,6 +208,8 @@ async fn a_repository_works_with_no_right_to_delete_or_decrypt() {
     assert!(put.send().await.is_err(), "a reader writes a manifest");
     let refused = stage::run_as(&all.home, &all.reader, &args);
     refused.expect(3).says("audit");
+
+    drills_with_its_own_policy(&all).await;
 
     let shown = run(&["show", "two"]).expect(0).json();
     assert_eq!(shown["manifest"]["lock"]["mode"], "compliance", "{shown}");

@@ -174,7 +174,7 @@ impl World {
             identity: RunIdentity::default(),
             started_at: Timestamp::now(),
         };
-        Author::rewrapping(repository, cluster, by).await.unwrap()
+        Author::begin(repository, cluster, Role::Rewrap, by).await.unwrap()
     }
 
     pub(crate) fn key_object(dek: DekId, generation: u32) -> Key {

@@ -15,7 +15,6 @@ mod mariadb;
 mod mysql9;
 #[path = "../support/physical.rs"]
 mod physical;
-#[expect(dead_code, reason = "shared by test programs; none uses all of it")]
 #[path = "../support/tools.rs"]
 mod tools;
 

@@ -184,7 +184,7 @@ fn the_other_side_prunes_and_rewraps_by_itself() {
     assert_eq!(listed(&home, &to), ["three", "two"]);
     // What was there opens with the new one alone, what came since with the old.
     let verify = |kek: &str, id: &str| {
-        let args = ["verify", "--repo", &to, "--kek", kek, "--backup", id];
+        let args = ["verify", id, "--repo", &to, "--kek", kek];
         let trust = home.path("kek.trust").display().to_string();
         home.run(&[&args[..], &["--trust", &trust]].concat())
     };

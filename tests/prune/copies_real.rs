@@ -132,5 +132,5 @@ async fn an_original_that_was_pruned_further_than_it_was_copied_is_begun_anew_wh
     // A window alone: what is needed for it, and no older backup.
     let window = url(&home, "window");
     copy(&home, &window, &["--since", "1s"]).expect(0);
-    assert_eq!(restored(&home, &window, "window").await, now);
+    assert_eq!(restored(&home, &window, "of-the-window").await, now);
 }

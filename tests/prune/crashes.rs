@@ -21,6 +21,7 @@ use crate::{
 };
 
 const GRACE: Age = Age::from_seconds(2 * 3600);
+const AT_ONCE: Age = Age::from_seconds(0);
 
 /// A policy, as chance has it.
 fn policy(random: &mut Random) -> Policy {
@@ -44,6 +45,7 @@ fn policy(random: &mut Random) -> Policy {
 fn kept(
     policy: &Policy,
     backups: &BTreeMap<BackupId, (Timestamp, bool)>,
+    bases: &BTreeMap<BackupId, BackupId>,
     now: Timestamp,
 ) -> BTreeSet<BackupId> {
     let mut newest: Vec<(&BackupId, Timestamp)> =
@@ -74,7 +76,23 @@ fn kept(
         kept.extend(before.map(|(id, _)| *id));
     }
     kept.extend(backups.iter().filter(|(_, (_, is_held))| *is_held).map(|(id, _)| id));
-    kept.into_iter().cloned().collect()
+    with_bases(kept.into_iter().cloned().collect(), bases)
+}
+
+/// These, and all that they stand on.
+fn with_bases(
+    mut kept: BTreeSet<BackupId>,
+    bases: &BTreeMap<BackupId, BackupId>,
+) -> BTreeSet<BackupId> {
+    let mut left: Vec<_> = kept.iter().cloned().collect();
+    while let Some(id) = left.pop() {
+        if let Some(below) = bases.get(&id)
+            && kept.insert(below.clone())
+        {
+            left.push(below.clone());
+        }
+    }
+    kept
 }
 
 /// What can be restored: from each backup that may be, its transactions and those behind it.
@@ -108,6 +126,25 @@ async fn opens(stage: &Stage) {
         let numbers = coverage.pieces.iter().flat_map(|p| [Some(p.number), p.head]).flatten();
         stage.open_log(numbers.collect::<BTreeSet<_>>()).await;
     }
+}
+
+/// What nothing needs, but for the keys of runs that may not have ended: these are left alone for a
+/// day.
+async fn old(stage: &Stage, now: Timestamp) -> Vec<String> {
+    let repository = stage.repository();
+    let day = now.minus(std::time::Duration::from_hours(24));
+    let mut old = Vec::new();
+    for name in stage.unneeded().await {
+        let mut parts = name.split('/').skip(1);
+        if let (Some("keys"), Some(dek)) = (parts.next(), parts.next()) {
+            let key = repository.newest_key(dek.parse().unwrap()).await.unwrap().record;
+            if repository.run(key.run_id).await.unwrap().started_at > day {
+                continue;
+            }
+        }
+        old.push(name);
+    }
+    old
 }
 
 struct History {
@@ -145,6 +182,7 @@ impl History {
         for base in std::mem::take(&mut self.bases) {
             let id = format!("b{:03}", self.backups);
             self.backups += 1;
+            self.stage.stand_on = self.below().await;
             self.stage.backup(&id, base.finished_at, Some((&base, self.flavor))).await;
         }
         let now = self.world.now();
@@ -160,6 +198,16 @@ impl History {
         if self.world.random.one_in(3) {
             self.hold().await;
         }
+    }
+
+    /// What the next backup is an increment of, if it is one: as `backup --incremental` chooses.
+    async fn below(&mut self) -> Option<BackupId> {
+        if self.world.random.one_in(2) {
+            return None;
+        }
+        let listed = self.stage.listed().await.into_iter();
+        let good = listed.filter(|(_, (_, standing))| standing.condemned().is_none());
+        good.max_by_key(|(_, (found, _))| found.record.finished_at).map(|(id, _)| id)
     }
 
     async fn hold(&mut self) {
@@ -195,17 +243,21 @@ impl History {
         known.collect()
     }
 
-    /// Prunes, dying a few times on the way. Returns how often it died.
     async fn prune(&mut self, policy: Policy, now: Timestamp) -> usize {
+        self.prune_after(policy, GRACE, now).await
+    }
+
+    /// Prunes, dying a few times on the way. Returns how often it died.
+    async fn prune_after(&mut self, policy: Policy, grace: Age, now: Timestamp) -> usize {
         let since = policy.window.map(|age| now.minus(age.duration()));
         let before = restorable(&self.stage, since).await;
-        let must_stay = kept(&policy, &self.standings().await, now);
+        let must_stay = kept(&policy, &self.standings().await, &self.stage.bases, now);
         let mut deaths = 0;
         loop {
             let changes = self.world.random.below(60);
             let dies = deaths < 3 && self.world.random.one_in(2);
             self.stage.fuse.set(if dies { i64::try_from(changes).unwrap() } else { i64::MAX });
-            let done = self.stage.prune(policy, GRACE, now).await;
+            let done = self.stage.prune(policy, grace, now).await;
             let died = self.stage.fuse.is_blown();
             self.stage.fuse.set(i64::MAX);
             assert!(died || done.is_ok(), "{done:?}");
@@ -239,19 +291,23 @@ async fn live(seed: u64, flavor: Flavor, phases: usize) -> (usize, u64) {
             history.world.wait();
         }
     }
+    // And without a time of grace, so that one instant decides about everything.
     let now = history.world.now();
-    let expected = kept(&policy, &history.standings().await, now);
-    let told = history.stage.prune(policy, GRACE, now).await.unwrap();
+    let expected = kept(&policy, &history.standings().await, &history.stage.bases, now);
+    deaths += history.prune_after(policy, AT_ONCE, now).await;
+    let told = history.stage.prune(policy, AT_ONCE, now).await.unwrap();
     let listed: BTreeSet<_> = history.stage.listed().await.into_keys().collect();
     // What reaches further into the window than the newest before it stays, too.
     let more: Vec<_> = listed.difference(&expected).collect();
-    let of_window = |id: &BackupId| {
-        let backup = told.backups.iter().find(|backup| backup.backup_id == *id).unwrap();
+    let of_window = |id: &&BackupId| {
+        let backup = told.backups.iter().find(|backup| backup.backup_id == **id).unwrap();
         backup.reasons.iter().any(|reason| reason.starts_with("window"))
     };
-    assert!(more.iter().all(|id| of_window(id)), "{more:?} by {policy:?}");
+    let of_window: BTreeSet<BackupId> = more.iter().copied().filter(of_window).cloned().collect();
+    let and_bases = with_bases(of_window, &history.stage.bases);
+    assert!(more.iter().all(|id| and_bases.contains(*id)), "{more:?} by {policy:?}");
     assert!(expected.is_subset(&listed), "{expected:?} {listed:?}");
-    assert_eq!(history.stage.unneeded().await, Vec::<String>::new(), "by {policy:?}");
+    assert_eq!(old(&history.stage, now).await, Vec::<String>::new(), "by {policy:?}");
     opens(&history.stage).await;
     (deaths, told.log.begins_next)
 }

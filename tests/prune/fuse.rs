@@ -4,7 +4,7 @@
 use std::{
     ops::Range,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -16,17 +16,38 @@ use backstay::{
 };
 use bytes::Bytes;
 use futures::{StreamExt as _, stream::BoxStream};
+use tokio::sync::Notify;
 
 #[derive(Debug)]
 pub(crate) struct Fuse {
     inner: Arc<dyn Store>,
     left: AtomicI64,
+    gate: Mutex<Option<Gate>>,
+}
+
+/// Where whoever has created something waits.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate {
+    /// A part of the name.
+    part: String,
+    /// Somebody has come there.
+    pub(crate) reached: Arc<Notify>,
+    /// He may go on.
+    pub(crate) open: Arc<Notify>,
 }
 
 impl Fuse {
     /// One that does not burn.
     pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, left: AtomicI64::new(i64::MAX) }
+        Self { inner, left: AtomicI64::new(i64::MAX), gate: Mutex::default() }
+    }
+
+    /// Stops whoever creates the next object with such a name, once that is there.
+    pub(crate) fn stop_behind(&self, part: &str) -> Gate {
+        let (reached, open) = (Arc::default(), Arc::default());
+        let gate = Gate { part: part.into(), reached, open };
+        *self.gate.lock().unwrap() = Some(gate.clone());
+        gate
     }
 
     /// Lets so many changes happen from now on.
@@ -59,7 +80,13 @@ impl Store for Fuse {
 
     async fn create_kept(&self, key: &Key, body: Bytes, keep: &Keep) -> Result<(), StoreError> {
         self.change()?;
-        self.inner.create_kept(key, body, keep).await
+        let created = self.inner.create_kept(key, body, keep).await;
+        let gate = self.gate.lock().unwrap().take_if(|gate| key.as_str().contains(&gate.part));
+        if let Some(gate) = gate {
+            gate.reached.notify_one();
+            gate.open.notified().await;
+        }
+        created
     }
 
     async fn upload_kept(

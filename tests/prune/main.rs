@@ -21,7 +21,6 @@ mod mariadb;
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod minio;
 #[path = "../support/mysql9.rs"]
-#[expect(dead_code, reason = "other test programs use the rest")]
 mod mysql9;
 #[path = "../archive/node.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
@@ -38,6 +37,7 @@ mod tools;
 #[path = "../coverage/archiver.rs"]
 mod archiver;
 mod bases;
+mod chains;
 mod copies;
 mod copies_real;
 mod crashes;

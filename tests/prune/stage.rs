@@ -13,8 +13,8 @@ use backstay::{
         signer::{Trust, file::FileSigner},
     },
     format::{
-        CHECKPOINT_EVERY, EngineRecord, LogEntry, LogRange, LogRecord, Manifest, Role, RunIdentity,
-        SegmentData, SegmentEntry, SourceRecord, TailEntry, layout,
+        BaseRecord, CHECKPOINT_EVERY, EngineRecord, LogEntry, LogRange, LogRecord, Manifest, Role,
+        RunIdentity, SegmentData, SegmentEntry, SourceRecord, TailEntry, layout,
     },
     jobs::{
         JobError, Witness, hold, keys,
@@ -45,6 +45,8 @@ use sha2::{Digest as _, Sha256};
 use crate::{archiver::Archiver, fuse::Fuse};
 
 pub(crate) const CLUSTER: &str = "shop";
+/// Where every backup ends, and every increment begins.
+const LSN: u64 = 4711;
 
 pub(crate) struct Stage {
     dir: tempfile::TempDir,
@@ -53,6 +55,10 @@ pub(crate) struct Stage {
     /// The log as it was written.
     pub(crate) state: LogState,
     pub(crate) contents: BTreeMap<BackupId, Vec<u8>>,
+    /// What the next backup stands on.
+    pub(crate) stand_on: Option<BackupId>,
+    /// What each increment stands on.
+    pub(crate) bases: BTreeMap<BackupId, BackupId>,
 }
 
 struct Unwatched;
@@ -89,6 +95,8 @@ impl Stage {
             runs: HashMap::new(),
             state: LogState::default(),
             contents: BTreeMap::new(),
+            stand_on: None,
+            bases: BTreeMap::new(),
         }
     }
 
@@ -152,7 +160,12 @@ impl Stage {
             dek_id: run.dek_id,
             started_at: at,
             finished_at: at,
-            engine: EngineRecord { kind: EngineKind::MariadbBackup, version: None, to_lsn: None },
+            engine: EngineRecord {
+                kind: EngineKind::MariadbBackup,
+                version: None,
+                to_lsn: Some(LSN),
+            },
+            base: None,
             source: SourceRecord {
                 kind: "local".into(),
                 database_transport: TransportSecurity::Local,
@@ -172,7 +185,7 @@ impl Stage {
         (run, manifest)
     }
 
-    /// A complete backup.
+    /// A complete backup; an increment when something was said to stand on.
     pub(crate) async fn backup(&mut self, id: &str, at: Timestamp, base: Option<(&Base, Flavor)>) {
         let id: BackupId = id.parse().unwrap();
         let content = format!("rows of {id}, ").repeat(50).into_bytes();
@@ -181,8 +194,18 @@ impl Stage {
             manifest.server = Some(facts(base, flavor));
             (manifest.started_at, manifest.finished_at) = (base.started_at, base.finished_at);
         }
+        if let Some(below) = self.stand_on.take() {
+            manifest.base = Some(self.base_of(&below).await);
+            self.bases.insert(id.clone(), below);
+        }
         self.commit(&run, &manifest).await;
         self.contents.insert(id, content);
+    }
+
+    /// A backup as increments name it.
+    pub(crate) async fn base_of(&self, id: &BackupId) -> BaseRecord {
+        let found = self.repository().manifest(id).await.unwrap().unwrap();
+        BaseRecord { backup_id: id.clone(), manifest_sha256: found.sha256, from_lsn: LSN }
     }
 
     pub(crate) async fn commit(&self, run: &Run, manifest: &Manifest) {
@@ -442,6 +465,7 @@ fn facts(base: &Base, flavor: Flavor) -> ServerFacts {
             .place
             .as_ref()
             .map(|place| BinlogPosition { file: place.file.to_string(), position: place.offset }),
+        up_since: None,
         innodb_position: None,
         innodb_at_least: None,
         gtid_set: base.gtids.as_ref().map(backstay::model::GtidState::position),

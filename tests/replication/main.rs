@@ -21,6 +21,5 @@ mod proxy;
 mod questions;
 mod secure;
 mod source;
-#[expect(dead_code, reason = "shared by test programs; none uses all of it")]
 #[path = "../support/tools.rs"]
 mod tools;

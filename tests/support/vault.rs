@@ -141,6 +141,7 @@ impl Vault {
             started_at: now,
             finished_at: Timestamp::now(),
             engine: EngineRecord { kind: EngineKind::Xtrabackup, version: None, to_lsn: None },
+            base: None,
             source: SourceRecord {
                 kind: "stdin".into(),
                 database_transport: TransportSecurity::Unknown,

@@ -40,6 +40,8 @@ struct Frozen {
     /// Marks that are not believed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     marks: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    drill: Option<String>,
 }
 
 fn free() -> String {
@@ -63,7 +65,11 @@ async fn judge(why: &str, stored: &Stored, kek: &KeyFile) -> Frozen {
     kek.write_new(&path).unwrap();
     let kms = FileKms::open(&path).unwrap();
     let cluster = repository.uuid().await.map(|found| found.map(|_| ()));
-    let manifest = repository.manifest(&backup()).await.map(|found| found.map(|_| ()));
+    let manifest = match repository.manifest(&backup()).await {
+        Ok(Some(found)) => repository.bases(&found.record).await.map(|_| Some(())),
+        other => other.map(|found| found.map(|_| ())),
+    };
+    let drills = repository.drills(9).await.unwrap();
     let said = |result: Result<Option<()>, backstay::pipeline::PipelineError>| match result {
         Ok(Some(())) => None,
         Ok(None) => Some("nothing is there".to_owned()),
@@ -93,6 +99,7 @@ async fn judge(why: &str, stored: &Stored, kek: &KeyFile) -> Frozen {
             .map(|e| e.to_string())
             .or_else(|| unbelieved.first().map(|f| format!("{}: {}", f.object, f.why))),
         audit,
+        drill: drills.into_iter().find_map(|(_, found)| Some(found.err()?.to_string())),
     }
 }
 
@@ -165,8 +172,14 @@ async fn every_frozen_repository_is_read_as_it_was() {
         let stored =
             frozen.objects.iter().map(|(k, b)| (k.clone(), STANDARD.decode(b).unwrap())).collect();
         let now = judge(&frozen.why, &stored, &kek).await;
-        let said =
-            |f: &Frozen| (f.cluster.clone(), f.manifest.clone(), f.dek.clone(), f.audit.clone());
+        let said = |f: &Frozen| {
+            (
+                f.cluster.clone(),
+                [&f.manifest, &f.drill].map(Clone::clone),
+                f.dek.clone(),
+                f.audit.clone(),
+            )
+        };
         assert_eq!(said(&now), said(&frozen), "{}", path.display());
         assert_eq!(
             (&now.standing, &now.marks),
@@ -174,7 +187,7 @@ async fn every_frozen_repository_is_read_as_it_was() {
             "{}",
             path.display()
         );
-        let well = said(&now) == (None, None, None, Vec::new()) && now.marks.is_empty();
+        let well = said(&now) == (None, [None, None], None, Vec::new()) && now.marks.is_empty();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         assert_eq!(well, name.starts_with("good-"), "{name}: {:?}", said(&now));
         seen += 1;

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use backstay::{
     crypto::{Dek, RunKey},
     format::{
-        AuditRecord, ClusterRecord, EngineRecord, Envelope, KeyRecord, LockRecord, Manifest,
-        Payload, Role, RunIdentity, RunLock, RunRecord, SourceRecord, audit::Outcome, layout,
+        AuditRecord, BaseRecord, ClusterRecord, DrillRecord, DrillStatus, EngineRecord, Envelope,
+        KeyRecord, LockRecord, Manifest, Payload, Role, RunIdentity, RunLock, RunRecord,
+        SourceRecord, audit::Outcome, layout,
     },
     model::{
         AccessKind, AttemptId, BackupId, ClusterName, Connection, DekId, EngineKind, LockMode,
@@ -106,6 +107,7 @@ fn manifest() -> (Manifest, Object) {
         started_at: at(),
         finished_at: at(),
         engine: EngineRecord { kind: EngineKind::MariadbBackup, version: None, to_lsn: Some(7) },
+        base: None,
         source: SourceRecord {
             kind: "stdin".into(),
             database_transport: TransportSecurity::Unknown,
@@ -310,6 +312,8 @@ pub(crate) fn bad(base: &Stored, wrap: &WrappedDek) -> Vec<Bad> {
     cases.extend(reading(base, wrap));
     cases.extend(locked(base));
     cases.extend(marks::cases(base));
+    cases.extend(increments(base));
+    cases.extend(drills(base));
     cases
 }
 
@@ -611,6 +615,106 @@ fn rewrapping(base: &Stored, wrap: &WrappedDek) -> Vec<Bad> {
             "bad-run-no-dek".into(),
             "a run of role backup that names no DEK",
             own(|v| drop(v.as_object_mut().unwrap().remove("dek_id"))),
+        ),
+    ]
+}
+
+/// `b1` as an increment on `b0`.
+fn increments(base: &Stored) -> Vec<Bad> {
+    let (c, key) = (name(), run_key());
+    let (increment, _) = manifest();
+    let full = Manifest { backup_id: "b0".parse().unwrap(), ..increment.clone() };
+    let stands_on = |full: &Manifest, edit: fn(&mut BaseRecord)| {
+        let stored = signed(full, &key, |_| {});
+        let mut link = BaseRecord {
+            backup_id: full.backup_id.clone(),
+            manifest_sha256: hash(&stored),
+            from_lsn: full.engine.to_lsn.unwrap_or_default(),
+        };
+        edit(&mut link);
+        let increment = Manifest { base: Some(link), ..increment.clone() };
+        let all = with(base, layout::manifest(&c, &full.backup_id), stored);
+        with(&all, layout::manifest(&c, &backup()), signed(&increment, &key, |_| {}))
+    };
+    let mut other_engine = full.clone();
+    other_engine.engine.kind = EngineKind::Xtrabackup;
+    let mut nowhere = full.clone();
+    nowhere.engine.to_lsn = None;
+    vec![
+        ("good-increment".into(), "an increment and its base", stands_on(&full, |_| {})),
+        ("bad-increment-base".into(), "its base is not there", {
+            let mut gone = stands_on(&full, |_| {});
+            gone.remove(&layout::manifest(&c, &full.backup_id));
+            gone
+        }),
+        (
+            "bad-increment-digest".into(),
+            "another manifest than it was made on",
+            stands_on(&full, |link| link.manifest_sha256 = hash(b"x")),
+        ),
+        (
+            "bad-increment-lsn".into(),
+            "it does not begin where its base ends",
+            stands_on(&full, |link| link.from_lsn += 1),
+        ),
+        ("bad-increment-no-lsn".into(), "its base has no end", stands_on(&nowhere, |_| {})),
+        (
+            "bad-increment-engine".into(),
+            "its base is of another engine",
+            stands_on(&other_engine, |_| {}),
+        ),
+    ]
+}
+
+/// A run that drills, rightly vouched for, and its record.
+fn drills(base: &Stored) -> Vec<Bad> {
+    let (c, id, key) = (name(), header(0), run_key());
+    let signer = RunKey::from_seed(&SIGNER).unwrap();
+    let (run, by) = (RunId::from_bytes([0xe5; 16]), RunKey::from_seed(&[0xe6; 32]).unwrap());
+    let record = RunRecord { role: Role::Drill, dek_id: None, ..run_record(run, id.dek, &by) };
+    let base = with(base, layout::run(&c, run), signed(&record, &signer, |_| {}));
+    let drill = DrillRecord {
+        version: 1,
+        drill_id: "20261121T171230Z-0d0d0d0d".parse().unwrap(),
+        cluster_uuid: id.cluster,
+        run_id: run,
+        started_at: at(),
+        finished_at: at(),
+        status: DrillStatus::Unproven,
+        failures: Vec::new(),
+        target: "latest".into(),
+        seed: Some(7),
+        recovery: None,
+        tables: None,
+        assertions: None,
+        tool_version: "0.1.0".into(),
+    };
+    let object = layout::drill(&c, &drill.drill_id);
+    let mut by_backup = drill.clone();
+    by_backup.run_id = id.run;
+    let elsewhere = layout::drill(&c, &"20261121T171230Z-0e0e0e0e".parse().unwrap());
+    let put = |object: &String, bytes| with(&base, object.clone(), bytes);
+    vec![
+        ("good-drill".into(), "a drill", put(&object, signed(&drill, &by, |_| {}))),
+        (
+            "bad-drill-role".into(),
+            "by a run of role backup",
+            put(&object, signed(&by_backup, &key, |_| {})),
+        ),
+        (
+            "bad-drill-elsewhere".into(),
+            "under another name",
+            put(&elsewhere, signed(&drill, &by, |_| {})),
+        ),
+        (
+            "bad-drill-status".into(),
+            "a status that there is not",
+            put(&object, signed(&drill, &by, |v| v["status"] = "fine".into())),
+        ),
+        (
+            "bad-drill-newer".into(),
+            "version 2, rightly signed",
+            put(&object, signed(&drill, &by, |v| v["version"] = 2.into())),
         ),
     ]
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod copy;
+mod drill;
 mod find;
 mod keys;
 mod prune;
@@ -117,6 +118,15 @@ impl Text for BackupResult {
         let _ = writeln!(out, "Backup {} {headline}.", self.backup_id);
         let server = self.server_version.as_deref().unwrap_or("a server of unknown version");
         let _ = writeln!(out, "  server      {server}, by {}", self.engine);
+        if let Some(base) = &self.base {
+            let _ = writeln!(
+                out,
+                "  increment   on backup {base}, without which it cannot be restored"
+            );
+        }
+        if let Some(why) = &self.full_because {
+            let _ = writeln!(out, "  full        and no increment: {why}");
+        }
         let _ = writeln!(out, "  position    {}", place(&self.position));
         if let Some(set) = self.gtid_set.as_deref().filter(|set| !set.is_empty()) {
             let _ = writeln!(out, "  GTID set    {set}");
@@ -177,6 +187,13 @@ impl Planned {
             "  begin with  backup {}, finished {}",
             self.backup_id, self.backup_finished_at
         );
+        if let Some(full) = self.stands_on.first() {
+            let _ = writeln!(
+                out,
+                "  on          {} backups that it stands on, from the full one, {full}, up",
+                self.stands_on.len()
+            );
+        }
         for id in &self.passed_over {
             let _ =
                 writeln!(out, "  DAMAGED     backup {id} is passed over; run `backstay verify`");
@@ -305,6 +322,7 @@ impl Text for Listing {
         let mut rows = vec![
             [
                 "BACKUP",
+                "STANDS ON",
                 "FINISHED",
                 "RESTORABLE UNTIL",
                 "SERVER",
@@ -320,6 +338,7 @@ impl Text for Listing {
         for backup in &self.0 {
             rows.push([
                 backup.backup_id.to_string(),
+                backup.base.as_ref().map_or_else(|| "-".into(), ToString::to_string),
                 backup.finished_at.map_or_else(|| "DAMAGED".into(), |t| t.to_string()),
                 backup.restorable_until.map_or_else(|| "?".into(), |t| t.to_string()),
                 backup.server_version.clone().unwrap_or_else(|| "?".into()),

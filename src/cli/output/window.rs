@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{Text, place, table};
+use super::{Text, drill::span, place, table};
 use crate::{
+    format::DrillStatus,
     jobs::window::{ArchiveSummary, Windows, transactions},
     model::Timestamp,
 };
@@ -17,6 +18,7 @@ impl Text for Windows {
         }
         out.push('\n');
         self.table(&mut out);
+        self.recovery(&mut out);
         for gap in &self.gaps {
             let _ = writeln!(
                 out,
@@ -95,6 +97,37 @@ impl ArchiveSummary {
 }
 
 impl Windows {
+    fn recovery(&self, out: &mut String) {
+        if let Some(recovery) = &self.recovery {
+            let by = match recovery.measured_by {
+                0 => "assumed, since nothing was measured yet: run `backstay drill`".to_owned(),
+                1 => "as the last drill went".to_owned(),
+                drills => format!("as the last {drills} drills went"),
+            };
+            let _ = writeln!(
+                out,
+                "\nRecovering to the latest point would take about {} from backup {}\n  \
+                 fetch {}, prepare {}, replay {}, start and prove {}; {by}",
+                span(recovery.seconds),
+                recovery.backup_id,
+                span(recovery.fetch_seconds),
+                span(recovery.prepare_seconds),
+                span(recovery.replay_seconds),
+                span(recovery.start_seconds),
+            );
+        }
+        if let Some(drill) = &self.last_drill {
+            let ended = match drill.status {
+                DrillStatus::Proven => "proven",
+                DrillStatus::Unproven => "NOT PROVEN",
+                DrillStatus::Failed => "FAILED",
+            };
+            let took =
+                drill.seconds.map_or_else(String::new, |s| format!(", recovered in {s:.1} s"));
+            let _ = writeln!(out, "  last drill  {ended}, {}{took}", drill.finished_at);
+        }
+    }
+
     fn table(&self, out: &mut String) {
         if self.windows.is_empty() {
             out.push_str(

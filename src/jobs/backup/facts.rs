@@ -2,6 +2,7 @@
 
 use super::source::{End, Server as Facts};
 use crate::{
+    format::BaseRecord,
     jobs::JobError,
     model::{BinlogPosition, EngineKind, Flavor, ServerFacts, ServerVersion},
     mysql::{
@@ -20,9 +21,28 @@ pub(super) fn to_lsn(stream: &WholeStream) -> Option<u64> {
     Checkpoints::parse(&info(stream, "checkpoints")?).ok().map(|c| c.to_lsn)
 }
 
-/// An increment cannot be restored by itself, and a backup that is listed must be.
-pub(super) fn must_be_full(stream: &WholeStream) -> Result<(), JobError> {
+/// An increment cannot be restored without its base, so it must be the increment that was asked
+/// for, and of a stream of somebody else's none at all.
+pub(super) fn must_be(base: Option<&BaseRecord>, stream: &WholeStream) -> Result<(), JobError> {
     let checkpoints = info(stream, "checkpoints").and_then(|text| Checkpoints::parse(&text).ok());
+    if let Some(base) = base {
+        return match checkpoints {
+            Some(found)
+                if found.backup_type == "incremental"
+                    && found.from_lsn == base.from_lsn
+                    && found.to_lsn >= found.from_lsn =>
+            {
+                Ok(())
+            }
+            found => Err(JobError::source(
+                format!(
+                    "the engine was to begin at LSN {} of backup {}, and says of its stream: {found:?}",
+                    base.from_lsn, base.backup_id
+                ),
+                "take a full backup, and report this",
+            )),
+        };
+    }
     match checkpoints {
         Some(found) if found.backup_type == "incremental" => Err(JobError::usage(
             "the stream is an increment, which cannot be restored by itself",
@@ -131,6 +151,7 @@ fn from_stream(engine: EngineKind, stream: &WholeStream) -> Result<ServerFacts, 
         innodb_at_least: None,
         gtid_set: binlog.and_then(|b| b.gtid_set),
         gtid_exact: false,
+        up_since: None,
         is_replica: false,
         lower_case_table_names: None,
         page_size: options
@@ -149,3 +170,35 @@ const BOUND: [&str; 4] = [
     "innodb_page_size",
     "innodb_undo_tablespaces",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mysql::xbstream::{Dialect, Validator};
+
+    fn genuine(name: &str) -> WholeStream {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let path = root.join("tests/fixtures/xtrabackup-8.0/archives").join(name);
+        let stream = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+        let mut validator = Validator::new(Dialect::Percona);
+        validator.feed(&stream).unwrap();
+        validator.finish().unwrap()
+    }
+
+    #[test]
+    fn an_increment_must_be_the_one_that_was_asked_for() {
+        let full = genuine("full.xbstream.zst");
+        let increment = genuine("incr1.xbstream.zst");
+        let base = |from_lsn| BaseRecord {
+            backup_id: "full".parse().unwrap(),
+            manifest_sha256: crate::model::Sha256Digest([0; 32]),
+            from_lsn,
+        };
+        let from = to_lsn(&full).unwrap();
+        assert!(must_be(Some(&base(from)), &increment).is_ok());
+        assert!(must_be(Some(&base(from + 1)), &increment).is_err());
+        assert!(must_be(Some(&base(from)), &full).is_err());
+        assert!(must_be(None, &full).is_ok());
+        assert!(must_be(None, &increment).is_err());
+    }
+}

@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::source::{Beforehand, End, Prepared as AnySource, Server as Facts, Stream};
+use super::{
+    Incremental, Request,
+    increment::{self, Kind},
+    source::{Beforehand, End, Prepared as AnySource, Server as Facts, Stream},
+};
 use crate::{
     jobs::{JobError, scratch::Scratch},
     model::{Connection, EngineKind, ServerFacts, ServerVersion, TransportSecurity},
@@ -29,6 +33,8 @@ pub(in crate::jobs) struct Prepared {
     connection: Connection,
     datadir: Option<PathBuf>,
     scratch: Scratch,
+    /// Take what changed since then alone.
+    incremental_lsn: Option<u64>,
 }
 
 /// Connects, looks at the server, and finds the engine for it.
@@ -64,6 +70,7 @@ pub(super) async fn prepare(
         connection,
         datadir: datadir.map(Path::to_owned),
         scratch,
+        incremental_lsn: None,
     })))
 }
 
@@ -99,6 +106,24 @@ impl Prepared {
         }
     }
 
+    /// Decides what the backup will be.
+    pub(super) async fn kind(
+        &mut self,
+        request: &Request,
+        wanted: &Incremental,
+    ) -> Result<Kind, JobError> {
+        let kind = increment::decide(request, wanted, self.engine.kind, &self.facts).await?;
+        match &kind {
+            Kind::On(base) => {
+                tracing::info!(base = %base.backup_id, from_lsn = base.from_lsn, "an increment is taken");
+            }
+            Kind::FullBecause(why) => tracing::warn!(why, "a full backup is taken"),
+            Kind::Full => {}
+        }
+        self.incremental_lsn = kind.base().map(|base| base.from_lsn);
+        Ok(kind)
+    }
+
     /// Starts the engine.
     pub(super) fn start(self) -> Result<Stream, JobError> {
         let option_file = OptionFile::write(&self.connect, self.scratch.path())?;
@@ -110,7 +135,7 @@ impl Prepared {
                 scratch: &self.scratch.path().join("engine"),
                 parallel: u16::try_from(cores.min(8)).unwrap_or(1),
                 datadir: self.datadir.as_deref(),
-                incremental_lsn: None,
+                incremental_lsn: self.incremental_lsn,
                 server: &self.facts.version,
             },
         );

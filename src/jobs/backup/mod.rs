@@ -3,6 +3,7 @@
 mod clone;
 pub(super) mod facts;
 mod https;
+mod increment;
 mod local;
 pub(super) mod source;
 
@@ -12,6 +13,8 @@ use serde::Serialize;
 
 pub(super) use clone::check as check_clone;
 pub use https::HttpsSource;
+pub use increment::Incremental;
+use increment::Kind;
 pub(super) use local::{find as find_engine, kind_for as engine_for};
 use source::Stream;
 
@@ -59,6 +62,8 @@ pub enum Source {
         datadir: Option<PathBuf>,
         /// A folder for the engine's own files.
         scratch: Option<PathBuf>,
+        /// Take what changed alone, where that can be.
+        incremental: Option<Incremental>,
     },
     /// Standard input.
     Stdin {
@@ -121,6 +126,12 @@ pub struct BackupResult {
     pub status: &'static str,
     /// What made it.
     pub engine: EngineKind,
+    /// The backup that it stands on; nothing for a full one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<BackupId>,
+    /// Why it is a full one, when an increment was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full_because: Option<String>,
     /// The server's flavor.
     pub flavor: Option<crate::model::Flavor>,
     /// The server's version.
@@ -183,11 +194,13 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
     if let Some(found) = complete(&request.repository, &id).await? {
         return already_complete(&request, found, started_at).await;
     }
-    let prepared = source::prepare(&request.source, &request.progress).await?;
+    let mut prepared = source::prepare(&request.source, &request.progress).await?;
+    let kind = prepared.kind(&request).await?;
     let run = begin(&request, started_at).await?;
     begun(&request, &run, &id, prepared.engine()).await?;
     let mut used = Vec::new();
-    let taken = take(&request, &run, &id, started_at, prepared, &mut used).await;
+    let attempt = Attempt { started_at, kind: &kind };
+    let taken = take(&request, &run, &id, &attempt, prepared, &mut used).await;
     for connection in connections(&request) {
         if !used.contains(&connection) {
             used.push(connection);
@@ -208,7 +221,13 @@ pub async fn run(request: Request) -> Result<BackupResult, JobError> {
     let appended = append(&run, &act.connections(used)).await;
     match taken? {
         Taken::Committed(Committed { manifest, .. }) => {
-            Ok(result(&request, "complete", manifest, appended?.to_string()))
+            let head = appended?.to_string();
+            increment::look_again(&request.repository, &manifest).await?;
+            let mut result = result(&request, "complete", manifest, head);
+            if let Kind::FullBecause(why) = kind {
+                result.full_because = Some(why);
+            }
+            Ok(result)
         }
         Taken::Elsewhere(found) => already_complete(&request, found, started_at).await,
     }
@@ -256,12 +275,18 @@ enum Taken {
     Elsewhere(Found<Manifest>),
 }
 
+/// What an attempt is.
+struct Attempt<'a> {
+    started_at: Timestamp,
+    kind: &'a Kind,
+}
+
 /// Takes the stream, seals it, and commits. What connections it used is told in any case.
 async fn take(
     request: &Request,
     run: &Run,
     id: &BackupId,
-    started_at: Timestamp,
+    &Attempt { started_at, kind }: &Attempt<'_>,
     prepared: source::Prepared,
     used: &mut Vec<Connection>,
 ) -> Result<Taken, JobError> {
@@ -283,7 +308,7 @@ async fn take(
         }
     }
     let whole = sealed.inspector;
-    facts::must_be_full(&whole)?;
+    facts::must_be(kind.base(), &whole)?;
     let finished_at = Timestamp::now();
     let server = facts::complete(&end, &whole).await?;
     let manifest = Manifest {
@@ -300,6 +325,7 @@ async fn take(
             version: end.engine_version.clone(),
             to_lsn: facts::to_lsn(&whole),
         },
+        base: kind.base().cloned(),
         source: SourceRecord {
             kind: end.source.to_owned(),
             database_transport: end.database_transport(),
@@ -323,6 +349,9 @@ async fn take(
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     must_be_wanted(&run).await?;
+    // A base that went meanwhile leaves nothing to commit on.
+    let bases = request.repository.bases(&manifest).await?;
+    request.repository.lock_bases(&bases).await?;
     let committing = Commit { manifest, stream: whole, ending: end.ending };
     match commit(run, committing).await {
         Err(error @ PipelineError::Taken { .. }) => {
@@ -500,6 +529,8 @@ fn result(
         cluster_uuid: manifest.cluster_uuid,
         lock: manifest.lock,
         kek: request.kms.name().to_owned(),
+        base: manifest.base.map(|base| base.backup_id),
+        full_because: None,
         also_keks: request.also.iter().map(|kms| kms.name().to_owned()).collect(),
         audit_head,
     }

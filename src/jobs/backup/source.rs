@@ -2,7 +2,7 @@
 
 use std::{io::Read, time::Duration};
 
-use super::{Source, clone, https, local};
+use super::{Request, Source, clone, https, increment::Kind, local};
 use crate::{
     jobs::{JobError, scratch::Scratch},
     model::{Connection, EngineKind, ServerFacts, TransportSecurity},
@@ -32,7 +32,7 @@ pub(in crate::jobs) async fn prepare(
     progress: &Progress,
 ) -> Result<Prepared, JobError> {
     match source {
-        Source::Local { connect, engine, datadir, scratch } => {
+        Source::Local { connect, engine, datadir, scratch, .. } => {
             local::prepare(connect, *engine, datadir.as_deref(), scratch.as_deref(), progress).await
         }
         Source::Stdin { engine } => Ok(Prepared::Stdin(*engine)),
@@ -57,6 +57,20 @@ impl Prepared {
             Self::Engine(_) | Self::Clone(_) => self.beforehand().map(|known| known.engine),
             Self::Stdin(engine) => Some(*engine),
             Self::Https(_, engine) => *engine,
+        }
+    }
+
+    /// What the backup will be: an increment where that was asked for and can be.
+    pub(super) async fn kind(&mut self, request: &Request) -> Result<Kind, JobError> {
+        let Source::Local { incremental: Some(wanted), .. } = &request.source else {
+            return Ok(Kind::Full);
+        };
+        match self {
+            Self::Engine(prepared) => prepared.kind(request, wanted).await,
+            _ => Err(JobError::preflight(
+                "the clone plugin makes no increments",
+                "install xtrabackup (MySQL) or mariadb-backup (MariaDB), or leave out --incremental",
+            )),
         }
     }
 

@@ -222,7 +222,7 @@ impl Work<'_> {
             identity: self.request.identity.clone(),
             started_at: Timestamp::now(),
         };
-        let author = Author::keeping(Arc::clone(to), self.cluster, Role::Copy, by).await?;
+        let author = Author::begin(Arc::clone(to), self.cluster, Role::Copy, by).await?;
         let settings = Settings::default()
             .with("repository", Some(to.url()))
             .with("from", Some(from.url()))

@@ -10,11 +10,14 @@ use tokio::time::Instant;
 
 use super::state::{ArchiveSeen, BackupSeen, KekSeen, Seen, WindowSeen};
 use crate::{
-    format::{KeyRecord, LogEntry, Manifest, layout},
-    jobs::{keys, window},
+    format::{DrillRecord, KeyRecord, LogEntry, Manifest, layout},
+    jobs::{
+        keys,
+        window::{self, LastDrill},
+    },
     model::{BackupId, ClusterName, DekId, Timestamp},
     pipeline::{
-        ChainHead, PipelineError, Repository,
+        ChainHead, Found, PipelineError, Repository, broken_chain,
         log::{Archive, Lines, read_archive, record, refresh},
         watch::{log_goes_on, next_audit},
     },
@@ -27,7 +30,9 @@ pub(super) struct Cluster {
     /// When the backups and the keys were listed.
     listed_at: Option<Instant>,
     /// The manifests; nothing for those that are not believed.
-    backups: BTreeMap<BackupId, Option<Manifest>>,
+    backups: BTreeMap<BackupId, Option<Found<Manifest>>>,
+    /// The newest drills, newest first.
+    drills: Vec<DrillRecord>,
     /// Key records by DEK, with the names that they were read from.
     deks: HashMap<DekId, (Vec<String>, Vec<KeyRecord>)>,
     archive: Archive,
@@ -46,6 +51,7 @@ impl Cluster {
             repository,
             listed_at: None,
             backups: BTreeMap::new(),
+            drills: Vec::new(),
             deks: HashMap::new(),
             archive: Archive::default(),
             settled: 0,
@@ -68,6 +74,7 @@ impl Cluster {
         if acted || self.listed_at.is_none_or(|at| at.elapsed() >= list_every) {
             self.list_backups().await?;
             self.list_keys().await?;
+            self.drills = window::drills(&self.repository).await?;
             self.listed_at = Some(Instant::now());
         }
         self.follow_log().await
@@ -118,7 +125,7 @@ impl Cluster {
                 continue;
             }
             match self.repository.manifest(&id).await {
-                Ok(Some(found)) => self.backups.insert(id, Some(found.record)),
+                Ok(Some(found)) => self.backups.insert(id, Some(found)),
                 Ok(None) => None,
                 Err(PipelineError::Integrity { .. }) => self.backups.insert(id, None),
                 Err(error) => return Err(error),
@@ -167,18 +174,29 @@ impl Cluster {
         Ok(())
     }
 
-    /// What is known now.
-    pub(super) fn seen(&self, now: Timestamp) -> Seen {
-        let complete: Vec<_> = self
+    /// The backups that can be restored, newest first.
+    fn complete(&self) -> Vec<&Manifest> {
+        let believed: BTreeMap<_, _> = self
             .backups
             .iter()
-            .filter_map(|(id, manifest)| Some((id, manifest.as_ref()?)))
+            .filter_map(|(id, found)| Some((id.clone(), found.clone()?)))
             .collect();
-        let newest = complete.iter().max_by_key(|(_, manifest)| manifest.finished_at);
+        let whole = self.backups.values().flatten();
+        let cluster = self.repository.cluster();
+        let whole = whole.filter(|found| broken_chain(cluster, found, &believed).is_none());
+        let mut complete: Vec<_> = whole.map(|found| &found.record).collect();
+        complete.sort_by_key(|manifest| std::cmp::Reverse(manifest.finished_at));
+        complete
+    }
+
+    /// What is known now.
+    pub(super) fn seen(&self, now: Timestamp) -> Seen {
+        let complete = self.complete();
+        let newest = complete.first();
         let lines = Lines::of(&self.archive);
         let reached = lines.as_ref().map_or_else(
             |_| Vec::new(),
-            |lines| complete.iter().map(|(_, manifest)| window::reached(manifest, lines)).collect(),
+            |lines| complete.iter().map(|manifest| window::reached(manifest, lines)).collect(),
         );
         let (mut gaps, mut gap_transactions, mut forks) = (0, 0, 0);
         for note in &self.archive.notes {
@@ -197,8 +215,13 @@ impl Cluster {
         Seen {
             complete: complete.len() as u64,
             damaged: (self.backups.len() - complete.len()) as u64,
-            newest: newest.map(|(id, manifest)| BackupSeen {
-                id: (*id).clone(),
+            recovery: lines
+                .as_ref()
+                .ok()
+                .and_then(|lines| window::recovery(&complete, lines, &self.drills)),
+            last_drill: self.drills.first().map(LastDrill::from),
+            newest: newest.map(|manifest| BackupSeen {
+                id: manifest.backup_id.clone(),
                 engine: manifest.engine.kind,
                 proof: manifest.proof,
                 started_at: manifest.started_at,

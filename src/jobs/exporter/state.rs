@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use crate::model::{BackupId, ClusterName, EngineKind, ProofKind, Timestamp};
+use crate::{
+    jobs::window::{Estimate, LastDrill},
+    model::{BackupId, ClusterName, EngineKind, ProofKind, Timestamp},
+};
 
 /// The newest complete backup.
 #[derive(Debug, Clone)]
@@ -87,6 +90,10 @@ pub struct Seen {
     pub window: Option<WindowSeen>,
     /// What is archived.
     pub archive: Option<ArchiveSeen>,
+    /// How long recovering to the latest point would take.
+    pub recovery: Option<Estimate>,
+    /// The newest drill.
+    pub last_drill: Option<LastDrill>,
     /// Records of the audit chain.
     pub audit_records: u64,
     /// Whether the next one is there and does not follow.

@@ -145,18 +145,25 @@ fn candidate(found: &Found<Manifest>, marks: Option<&Marks>) -> Candidate {
     Candidate::of(found, marks.map_or(Standing::Free, |marks| marks.standing(&subject)))
 }
 
+/// What is being removed. Once the audit chain tells of a sweep there is no way back: what is left of
+/// such a backup's marks says nothing else.
 fn unfinished(
     marks: &BTreeMap<BackupId, Marks>,
     is_audited: impl Fn(Sha256Digest) -> bool,
 ) -> Vec<Unfinished> {
     let subjects = marks.values().flat_map(|marks| marks.subjects().map(move |s| (marks, s)));
-    let swept = subjects.filter_map(|(marks, subject)| match (subject, marks.standing(subject)) {
-        (MarkSubject::Backup(backup), Standing::Swept(mark)) => Some(Unfinished {
-            backup: backup.clone(),
-            mark: mark.sha256,
-            is_audited: is_audited(mark.sha256),
-        }),
-        _ => None,
+    let swept = subjects.filter_map(|(marks, subject)| {
+        let MarkSubject::Backup(backup) = subject else { return None };
+        let backup = backup.clone();
+        if let Some(mark) = marks.sweeps(subject).find(|mark| is_audited(*mark)) {
+            return Some(Unfinished { backup, mark, is_audited: true });
+        }
+        match marks.standing(subject) {
+            Standing::Swept(mark) => {
+                Some(Unfinished { backup, mark: mark.sha256, is_audited: false })
+            }
+            _ => None,
+        }
     });
     swept.collect()
 }

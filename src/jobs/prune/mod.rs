@@ -20,7 +20,7 @@ use crate::{
     crypto::signer::Signer,
     format::{Manifest, RunIdentity, layout},
     model::{Age, BackupId, Protection, Timestamp},
-    pipeline::{PipelineError, Progress, Repository, key},
+    pipeline::{Horizon, PipelineError, Progress, Repository, key},
 };
 use gather::Gathered;
 pub use gather::LeftAlone;
@@ -60,6 +60,8 @@ pub struct Request {
 struct Planned {
     gathered: Gathered,
     decisions: Decisions,
+    /// The horizon of the log once everything is gone that is to go now.
+    horizon: Horizon,
     locks: HashMap<BackupId, Protection>,
     steps: Vec<Step>,
     leftovers: Leftovers,
@@ -116,13 +118,18 @@ async fn make_plan(
     let (candidates, settled) = (&gathered.candidates, gathered.settled.as_ref());
     let decisions =
         plan::decide(candidates, &gathered.archive, &lines, settled, policy, grace, now);
-    drop(lines);
     let locks = locks(repository, &gathered, &decisions).await?;
     let steps = plan::steps(candidates, &decisions.backups, &locks, grace, now);
+    let archive = &gathered.archive;
+    let left = plan::left(candidates, &steps, grace);
+    let since = plan::since(policy, grace, now);
+    let horizon = settled.map_or(decisions.horizon, |settled| {
+        plan::horizon_since(&left, archive, &lines, settled, since)
+    });
+    drop(lines);
     let before = now.minus(grace.max(IDLE).duration());
-    let begins = decisions.horizon.begins;
-    let leftovers = leftovers::find(repository, &gathered, begins, before).await?;
-    Ok(Planned { gathered, decisions, locks, steps, leftovers, now })
+    let leftovers = leftovers::find(repository, &gathered, horizon.begins, before).await?;
+    Ok(Planned { gathered, decisions, horizon, locks, steps, leftovers, now })
 }
 
 /// What protects the backups that no rule keeps.

@@ -136,7 +136,7 @@ pub(super) fn planned(planned: &Planned, policy: &Policy, grace: Age) -> Pruned 
         }
     });
     let now = gathered.archive.horizon;
-    let next = planned.decisions.horizon;
+    let next = planned.horizon;
     let leftovers = &planned.leftovers;
     Pruned {
         version: 1,

@@ -1,8 +1,8 @@
 //! Fetch, open, decompress, and write the files of the stream.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use super::{Request, place::Place};
+use super::Request;
 use crate::{
     crypto::{Dek, kms::Kms},
     format::Manifest,
@@ -88,12 +88,11 @@ impl Chosen {
     }
 }
 
-/// Extracts the whole backup into the place's stage.
-pub(super) async fn run(request: &Request, chosen: &Chosen, place: &Place) -> Result<(), JobError> {
+/// Extracts the whole backup into a folder.
+pub(super) async fn run(request: &Request, chosen: &Chosen, folder: &Path) -> Result<(), JobError> {
     let manifest = &chosen.manifest;
     let dialect = Dialect::of(manifest.engine.kind);
-    let stage =
-        Extractor::new(dialect, place.stage(), SyncPolicy::Never).map_err(PipelineError::from)?;
+    let stage = Extractor::new(dialect, folder, SyncPolicy::Never).map_err(PipelineError::from)?;
     let files = chosen.read(&request.repository, Files(stage), &request.progress).await?;
     let whole = files.0.finish().map_err(|e| PipelineError::Accept(Box::new(e)))?;
     if whole.files() == manifest.files {

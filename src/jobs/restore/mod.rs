@@ -13,9 +13,10 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Instant};
 use serde::Serialize;
 
 use base::Based;
+pub(super) use base::facts;
 pub use extract::Chosen;
-use place::{Owner, Place};
-pub(super) use place::{check_space, free_bytes, needed_bytes};
+use place::Place;
+pub(super) use place::{Owner, check_space, free_bytes, needed_bytes};
 pub use plan::{Neighbour, Planned, Target};
 use plan::{Plan, Wanted};
 pub use proof::{Proof, State};
@@ -33,7 +34,7 @@ use crate::{
     model::{BackupId, Gtid, GtidState, ServerFacts, ServerName, Sha256Digest},
     pipeline::{
         Intruder, Progress, Repository, Standing,
-        audit::{Settings, told},
+        audit::Settings,
         log::{Archive, Line, Lines, read_archive},
     },
 };
@@ -44,7 +45,7 @@ pub struct Request {
     /// The repository.
     pub repository: Arc<Repository>,
     /// Unwraps the DEK.
-    pub kms: Box<dyn Kms>,
+    pub kms: Arc<dyn Kms>,
     /// The data directory to fill.
     pub datadir: PathBuf,
     /// The backup; the newest one that serves when none is named.
@@ -63,6 +64,8 @@ pub struct Request {
     pub owner: Option<String>,
     /// Records it.
     pub witness: Witness,
+    /// Bytes of disk that it may need at most.
+    pub max_disk: Option<u64>,
     /// Where to count, and where to be told to stop.
     pub progress: Arc<Progress>,
 }
@@ -115,7 +118,7 @@ pub struct Phases {
 }
 
 /// Seconds since `begun`, to the millisecond.
-fn seconds_since(begun: Instant) -> f64 {
+pub(super) fn seconds_since(begun: Instant) -> f64 {
     (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
 }
 
@@ -149,24 +152,19 @@ fn intent<'a>(request: &'a Request, job: &'static str) -> Intent<'a> {
     }
 }
 
+/// The same for a drill, whose own records tell of it.
+pub(super) async fn recover(request: &Request) -> Result<RestoreResult, JobError> {
+    restore(request).await.map(|(result, _)| result)
+}
+
 /// What there is to say of a restore: above all what proves it.
 fn ended(result: &RestoreResult, manifest: Sha256Digest) -> Ended {
-    let state = |state: &State| {
-        let place = state.position.binlog_file.as_ref().zip(state.position.binlog_position);
-        let place = place.map(|(file, at)| format!("{file}:{at}"));
-        let set = state.gtid_set.clone().filter(|set| !set.is_empty());
-        let text: Vec<_> = place.into_iter().chain(set).collect();
-        told(&text.join(" "))
-    };
-    let proof = result.proof.as_ref();
     let details = RestoreDetails {
         backup_id: Some(result.backup_id.clone()),
         datadir: Some(result.datadir.display().to_string()),
         status: Some(result.status.to_owned()),
-        expected: proof.map(|proof| state(&proof.expected)),
-        actual: proof.map(|proof| state(&proof.actual)),
-        equal: proof.and_then(|proof| proof.equal),
         transactions: result.replay.as_ref().map(|replay| replay.transactions),
+        ..result.proof.as_ref().map(Proof::details).unwrap_or_default()
     };
     Ended { record: Some(manifest), details: Details::Restore(details), failed: None }
 }
@@ -230,15 +228,14 @@ async fn base<'l>(request: &Request, lines: &Lines<'l>) -> Result<(Plan<'l>, Bas
                 look_again(request, &based).await;
                 return Ok((plan, based));
             }
-            Err(error)
-                if base::is_damage(&error) && request.backup.is_none() && !lines.is_empty() =>
+            Err(base::Failed { damaged: Some(id), error })
+                if request.backup.is_none() && !lines.is_empty() =>
             {
-                let id = plan.manifest.backup_id.clone();
                 tracing::error!(backup_id = %id, %error, "this backup is damaged; an older one is tried");
                 without.insert(id);
                 damage.get_or_insert(error);
             }
-            Err(error) => return Err(error),
+            Err(failed) => return Err(failed.error),
         }
     }
 }

@@ -11,7 +11,6 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    format::Manifest,
     jobs::JobError,
     model::{BackupId, ByteSize},
 };
@@ -41,9 +40,21 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Takes an empty folder, or our own unfinished work, which is cleared away. `more` bytes are
-    /// needed beside the base.
-    pub(super) fn claim(datadir: &Path, manifest: &Manifest, more: u64) -> Result<Self, JobError> {
+    /// Takes an empty folder, or our own unfinished work, which is cleared away. It will
+    /// hold `payload` bytes, and may need no more than `most`.
+    pub(super) fn claim(
+        datadir: &Path,
+        backup: &BackupId,
+        payload: u64,
+        most: Option<u64>,
+    ) -> Result<Self, JobError> {
+        let (needed, most) = (ByteSize(needed_bytes(payload)), most.map(ByteSize));
+        if let Some(most) = most.filter(|most| needed > *most) {
+            return Err(JobError::preflight(
+                format!("this restore needs {needed} of disk, and {most} are allowed"),
+                "raise --max-disk; nothing was changed",
+            ));
+        }
         let created = !datadir.exists();
         if created {
             fs::DirBuilder::new()
@@ -61,7 +72,7 @@ impl Place {
             ));
         }
         let hint = "give it a larger volume; nothing was changed";
-        check_space(datadir, manifest.payload_bytes.saturating_add(more), "this restore", hint)?;
+        check_space(datadir, payload, "this restore", hint)?;
         if !unfinished {
             fs::DirBuilder::new()
                 .mode(0o700)
@@ -84,7 +95,7 @@ impl Place {
                 remove(&ours.join(name))?;
             }
         }
-        let marker = Marker { version: 1, backup_id: manifest.backup_id.clone() };
+        let marker = Marker { version: 1, backup_id: backup.clone() };
         let text = serde_json::to_vec(&marker).unwrap_or_default();
         let path = ours.join("marker.json");
         fs::write(&path, text).map_err(JobError::io("write", &path))?;
@@ -98,6 +109,19 @@ impl Place {
     /// Where the stream is extracted and prepared.
     pub(super) fn stage(&self) -> &Path {
         &self.stage
+    }
+
+    /// An empty folder for an increment; what was there is taken away.
+    pub(super) fn increment(&self) -> Result<PathBuf, JobError> {
+        let folder = self.ours.join("increment");
+        if folder.exists() {
+            remove(&folder)?;
+        }
+        fs::DirBuilder::new()
+            .mode(0o750)
+            .create(&folder)
+            .map_err(JobError::io("create", &folder))?;
+        Ok(folder)
     }
 
     /// Where a replay puts its relay logs together.
@@ -207,11 +231,11 @@ fn sync(folder: &Path) -> Result<(), JobError> {
 
 /// Who owns the files.
 #[derive(Debug, Clone)]
-pub(super) struct Owner(Option<(u32, u32, String)>);
+pub(in crate::jobs) struct Owner(Option<(u32, u32, String)>);
 
 impl Owner {
     /// The owner that was asked for; `mysql` when we are root and there is such a user.
-    pub(super) fn find(wanted: Option<&str>) -> Result<Self, JobError> {
+    pub(in crate::jobs) fn find(wanted: Option<&str>) -> Result<Self, JobError> {
         let root = rustix::process::geteuid().is_root();
         let (wanted, required) = match wanted {
             Some(text) => (text, true),
@@ -247,17 +271,17 @@ impl Owner {
     }
 
     /// The name that the temporary server should run as, when it is not ours.
-    pub(super) fn user(&self) -> Option<&str> {
+    pub(in crate::jobs) fn user(&self) -> Option<&str> {
         self.0.as_ref().map(|(_, _, user)| user.as_str())
     }
 
     /// Its numbers.
-    pub(super) fn ids(&self) -> Option<(u32, u32)> {
+    pub(in crate::jobs) fn ids(&self) -> Option<(u32, u32)> {
         self.0.as_ref().map(|(uid, gid, _)| (*uid, *gid))
     }
 
     /// Gives the folder and everything in it to the owner; symbolic links are not followed.
-    pub(super) fn give(&self, folder: &Path) -> Result<(), JobError> {
+    pub(in crate::jobs) fn give(&self, folder: &Path) -> Result<(), JobError> {
         let Some((uid, gid, _)) = &self.0 else { return Ok(()) };
         let io = |path: &Path| JobError::io("change the owner of", path);
         std::os::unix::fs::lchown(folder, Some(*uid), Some(*gid)).map_err(io(folder))?;

@@ -6,13 +6,14 @@ use serde::Serialize;
 
 use super::{Request, place::Owner};
 use crate::{
-    format::Manifest,
+    format::{Manifest, audit::RestoreDetails},
     jobs::{
         JobError, Position,
         temp_server::{Program, Running, Start},
     },
     model::{BinlogPosition, EngineKind, Flavor, GtidSet, GtidState, ServerFacts},
     mysql::{engines, parse_innodb_position, recovered_position},
+    pipeline::audit::told,
 };
 
 /// What was expected of the restored server, and what it says.
@@ -28,6 +29,25 @@ pub struct Proof {
     /// XA transactions that are prepared, as `XA COMMIT` takes them: their locks are held until
     /// somebody commits them or rolls them back.
     pub open_xa: Vec<String>,
+}
+
+impl Proof {
+    /// The same in a record.
+    pub(in crate::jobs) fn details(&self) -> RestoreDetails {
+        let state = |state: &State| {
+            let place = state.position.binlog_file.as_ref().zip(state.position.binlog_position);
+            let place = place.map(|(file, at)| format!("{file}:{at}"));
+            let set = state.gtid_set.clone().filter(|set| !set.is_empty());
+            let text: Vec<_> = place.into_iter().chain(set).collect();
+            told(&text.join(" "))
+        };
+        RestoreDetails {
+            expected: Some(state(&self.expected)),
+            actual: Some(state(&self.actual)),
+            equal: self.equal,
+            ..RestoreDetails::default()
+        }
+    }
 }
 
 /// Where a server stands.
@@ -234,6 +254,7 @@ mod tests {
             innodb_at_least: innodb.map(|p| at(p - 100)),
             gtid_set: set.map(|s| s.parse().unwrap()),
             gtid_exact: exact,
+            up_since: None,
             is_replica: false,
             lower_case_table_names: Some(0),
             page_size: 16_384,

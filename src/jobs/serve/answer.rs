@@ -55,6 +55,7 @@ impl Agent {
             engine: self.request.engine,
             datadir: self.request.datadir.clone(),
             scratch: self.request.scratch.clone(),
+            incremental: None,
         };
         let progress = Arc::new(Progress::default());
         // A client that goes away before it was answered takes this with it: nothing has begun.

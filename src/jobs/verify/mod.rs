@@ -85,6 +85,9 @@ pub struct Verified {
 pub struct VerifiedBackup {
     /// The backup.
     pub backup_id: BackupId,
+    /// The backup that it stands on when it is an increment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<BackupId>,
     /// `ok` or `damaged`.
     pub status: &'static str,
     /// Bytes that were read from the store.
@@ -211,7 +214,8 @@ async fn verify(repository: &Repository, request: &Request<'_>) -> Result<Verifi
         lock(repository, request, &listed, &acts, of_log).await?
     };
     if let Some(wanted) = &request.id {
-        listed.retain(|(id, _)| id == wanted);
+        let chain = with_bases(&listed, wanted);
+        listed.retain(|(id, _)| chain.contains(id));
         if listed.is_empty() {
             let what = format!("{} has no complete backup {wanted}", repository.url());
             return Err(JobError::target(what, "run `backstay list` to see what there is"));
@@ -222,6 +226,8 @@ async fn verify(repository: &Repository, request: &Request<'_>) -> Result<Verifi
     let mut backups = Vec::new();
     let mut deks = BTreeSet::new();
     for (id, found) in listed {
+        let base = found.as_ref().ok().and_then(|found| found.record.base.as_ref());
+        let base = base.map(|base| base.backup_id.clone());
         let before = request.progress.read().1;
         let findings = match found {
             Ok(Found { record, .. }) => {
@@ -246,11 +252,13 @@ async fn verify(repository: &Repository, request: &Request<'_>) -> Result<Verifi
         };
         backups.push(VerifiedBackup {
             backup_id: id,
+            base,
             status: status(findings.is_empty()),
             bytes_read: request.progress.read().1 - before,
             findings: findings.into_iter().map(Into::into).collect(),
         });
     }
+    blame_bases(repository, &mut backups);
     if request.id.is_none() {
         findings.extend(keys::check(repository, &deks).await?);
         findings.extend(marks::check(repository).await?);
@@ -314,6 +322,50 @@ pub(super) fn chain_problems(repository: &Repository, chain: Chain) -> Vec<Probl
         problems.push(Problem { object, chunk: None, why });
     }
     problems
+}
+
+/// A backup and all that it stands on.
+fn with_bases(
+    listed: &[(BackupId, Result<Found<Manifest>, PipelineError>)],
+    wanted: &BackupId,
+) -> BTreeSet<BackupId> {
+    let mut chain = BTreeSet::new();
+    let mut next = Some(wanted.clone());
+    while let Some(id) = next.filter(|id| chain.insert(id.clone())) {
+        let found = listed.iter().find(|(listed, _)| *listed == id);
+        let base = found.and_then(|(_, found)| found.as_ref().ok()?.record.base.as_ref());
+        next = base.map(|base| base.backup_id.clone());
+    }
+    chain.retain(|id| listed.iter().any(|(listed, _)| listed == id));
+    chain
+}
+
+/// An increment is no better than what it stands on.
+fn blame_bases(repository: &Repository, backups: &mut [VerifiedBackup]) {
+    let damaged: BTreeSet<BackupId> = backups
+        .iter()
+        .filter(|backup| !backup.findings.is_empty())
+        .map(|backup| backup.backup_id.clone())
+        .collect();
+    let bases: std::collections::BTreeMap<_, _> = backups
+        .iter()
+        .filter_map(|backup| Some((backup.backup_id.clone(), backup.base.clone()?)))
+        .collect();
+    for backup in backups {
+        let mut below = bases.get(&backup.backup_id);
+        while let Some(id) = below {
+            if damaged.contains(id) {
+                backup.status = status(false);
+                backup.findings.push(Problem {
+                    object: layout::manifest(repository.cluster(), &backup.backup_id),
+                    chunk: None,
+                    why: format!("it stands on backup {id}, which is damaged"),
+                });
+                break;
+            }
+            below = bases.get(id);
+        }
+    }
 }
 
 /// Holds the backups and the audit chain against each other.

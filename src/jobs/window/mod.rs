@@ -2,22 +2,28 @@
 //! of it comes from the repository; no key is needed, and no server is asked.
 
 mod end;
+mod estimate;
 
 pub use end::transactions;
+use estimate::Work;
+pub use estimate::{Estimate, LastDrill};
 
 use crate::{
-    format::{LogEntry, LogRecord, Manifest},
+    format::{DrillRecord, LogEntry, LogRecord, Manifest},
     jobs::{BackupMark, BackupSummary, JobError, Position},
     model::{BackupId, Flavor, HistoryId, ServerName, Timestamp},
     pipeline::{
         Found, PipelineError, Repository,
-        log::{Archive, Base, Coverage, End, Lines, read_archive, record},
+        log::{Archive, Base, Coverage, End, Line, Lines, read_archive, record},
         marked_backup,
     },
 };
 
 /// An owner that wrote nothing for so long has let go or is cut off: it writes every 20 s.
 const SILENCE: f64 = 30.0;
+
+/// A backup as it is listed.
+type ListedBackup = (BackupId, Result<Found<Manifest>, PipelineError>);
 
 /// What can be restored.
 #[derive(Debug, serde::Serialize)]
@@ -30,6 +36,10 @@ pub struct Windows {
     pub archive: Option<ArchiveSummary>,
     /// One for each backup, newest first.
     pub windows: Vec<Window>,
+    /// How long recovering to the latest point would take now; nothing when it cannot be reached.
+    pub recovery: Option<Estimate>,
+    /// The newest drill, if there was one.
+    pub last_drill: Option<LastDrill>,
     /// Transactions that were purged before they were archived.
     pub gaps: Vec<GapSummary>,
     /// Transactions that are archived, and that the server that took over never had.
@@ -185,11 +195,14 @@ pub async fn run(repository: &Repository) -> Result<Windows, JobError> {
         .iter()
         .map(|(id, found)| Window { mark: marked(id, found), ..window(id, found, &lines) });
     let windows = windows.collect();
+    let drills = drills(repository).await?;
     let mut told = Windows {
         version: 1,
         at: now,
         archive: summary(repository, &archive, now).await?,
         windows,
+        recovery: recovery(&believed(&backups), &lines, &drills),
+        last_drill: drills.first().map(LastDrill::from),
         gaps: Vec::new(),
         forks: Vec::new(),
         histories: Vec::new(),
@@ -198,11 +211,70 @@ pub async fn run(repository: &Repository) -> Result<Windows, JobError> {
     Ok(told)
 }
 
+/// The manifests that are believed.
+fn believed(listed: &[ListedBackup]) -> Vec<&Manifest> {
+    listed.iter().filter_map(|(_, found)| Some(&found.as_ref().ok()?.record)).collect()
+}
+
+/// The newest drills, as far as they are believed.
+pub(in crate::jobs) async fn drills(
+    repository: &Repository,
+) -> Result<Vec<DrillRecord>, PipelineError> {
+    let mut believed = Vec::new();
+    for (drill_id, found) in repository.drills(estimate::DRILLS).await? {
+        match found {
+            Ok(found) => believed.push(found.record),
+            Err(error) => {
+                tracing::warn!(%drill_id, %error, "the record of a drill is not believed");
+            }
+        }
+    }
+    Ok(believed)
+}
+
+/// How long recovering to the latest point would take. Manifests come newest first.
+pub(in crate::jobs) fn recovery(
+    manifests: &[&Manifest],
+    lines: &Lines<'_>,
+    drills: &[DrillRecord],
+) -> Option<Estimate> {
+    work(manifests, lines).map(|work| estimate::estimate(work, drills))
+}
+
+/// What a restore to the latest point would have to do: it begins with the newest backup from
+/// which that can be reached.
+fn work(manifests: &[&Manifest], lines: &Lines<'_>) -> Option<Work> {
+    let of = |wanted: &BackupId| manifests.iter().find(|manifest| manifest.backup_id == *wanted);
+    manifests.iter().find_map(|&manifest| {
+        let coverage = lines.walk(&Base::from(manifest));
+        if !(lines.is_empty() || Line::Newest.ends_with(&coverage.end)) {
+            return None;
+        }
+        let mut work = Work {
+            backup_id: manifest.backup_id.clone(),
+            stored_bytes: 0,
+            payload_bytes: 0,
+            log_bytes: coverage
+                .pieces
+                .iter()
+                .map(|piece| piece.range.end - piece.range.start)
+                .sum(),
+        };
+        let mut link = Some(manifest);
+        while let Some(manifest) = link {
+            work.stored_bytes = work.stored_bytes.saturating_add(manifest.bytes_stored);
+            work.payload_bytes = work.payload_bytes.saturating_add(manifest.payload_bytes);
+            link = manifest.base.as_ref().and_then(|base| of(&base.backup_id).copied());
+        }
+        Some(work)
+    })
+}
+
 /// Until when each of these backups can be restored; nothing for those that end with themselves.
 pub(super) async fn restorable_until(
     repository: &Repository,
     summaries: &mut [BackupSummary],
-    manifests: &[(BackupId, Result<Found<Manifest>, PipelineError>)],
+    manifests: &[ListedBackup],
 ) -> Result<(), JobError> {
     let archive = read_archive(repository).await?;
     let lines = lines(repository, &archive)?;

@@ -108,3 +108,35 @@ fn unknown(kind: EngineKind) -> MysqlError {
         "the server itself makes a clone; there is no program to look for",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_prepared_as_the_genuine_run_was() {
+        // The commands with which XtraBackup 8.0.6 has restored a full backup and two increments.
+        let genuine = [
+            "--prepare --apply-log-only --target-dir=/rest",
+            "--prepare --apply-log-only --target-dir=/rest --incremental-dir=/inc1",
+            "--prepare --target-dir=/rest --incremental-dir=/inc2",
+        ];
+        let links = [(true, None), (true, Some("/inc1")), (false, Some("/inc2"))];
+        let prepared = |kind, (more_follow, increment): (bool, Option<&str>)| {
+            let version: ServerVersion = "8.0.6".parse().unwrap();
+            let engine = Engine { kind, program: "e".into(), version, based_on: None };
+            let increment = increment.map(Path::new);
+            let line = prepare_command(&engine, Path::new("/rest"), 1, more_follow, increment);
+            let mut args: Vec<_> = line.args.iter().map(|arg| arg.to_string_lossy()).collect();
+            args.retain(|arg| !arg.starts_with("--use-memory") && arg != "--no-defaults");
+            args.sort();
+            args.join(" ")
+        };
+        for (genuine, link) in genuine.into_iter().zip(links) {
+            let mut args: Vec<_> = genuine.split(' ').collect();
+            args.sort_unstable();
+            assert_eq!(prepared(EngineKind::Xtrabackup, link), args.join(" "));
+            assert!(!prepared(EngineKind::MariadbBackup, link).contains("apply-log-only"));
+        }
+    }
+}

@@ -110,8 +110,11 @@ async fn look(repository: &Repository, number: u64) -> Result<Option<Looked>, Pi
             Ok(Some(Looked { number, sha256: Some(found.sha256), found: Ok((found, run)) }))
         }
         Err(PipelineError::Integrity { .. }) if is_strange(repository, number).await? => Ok(None),
-        Err(PipelineError::Integrity { why, .. }) => {
-            let bytes = repository.read(&layout::audit(repository.cluster(), number)).await;
+        Err(PipelineError::Integrity { object, why }) => {
+            let name = layout::audit(repository.cluster(), number);
+            // What it rests on may be what is damaged: the record of its run.
+            let why = if object == name { why } else { format!("{object}: {why}") };
+            let bytes = repository.read(&name).await;
             let sha256 = match bytes {
                 Ok(bytes) => bytes.map(|bytes| digest(&bytes)),
                 // It is too large for a record, for one.

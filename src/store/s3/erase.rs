@@ -18,13 +18,14 @@ impl S3 {
         let mut erased = Erased::default();
         for id in &ids.versions {
             if let Err(fault) = self.erase_version(key, id).await {
-                if fault.kind != StoreErrorKind::Denied {
-                    return Err(fault);
-                }
-                // Locked, or this identity may not: only the object itself can tell.
-                let protection =
-                    self.look_at_object(key, Some(&VersionId::new(id))).await?.protection;
+                // Locked, or this identity may not, and stores do not agree on how to say so: only
+                // the object itself can tell.
+                let seen = self.look_at_object(key, Some(&VersionId::new(id))).await;
+                let protection = seen.map(|seen| seen.protection).unwrap_or_default();
                 if protection.retention.is_none() && !protection.legal_hold {
+                    if fault.kind != StoreErrorKind::Denied {
+                        return Err(fault);
+                    }
                     return Err(fault.hint(
                         "grant s3:DeleteObjectVersion: in a bucket that keeps versions nothing is \
                          removed without it",

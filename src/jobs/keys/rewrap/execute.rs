@@ -142,7 +142,7 @@ impl Work<'_> {
                 break;
             }
             seen.extend(deks.keys());
-            progress.expect_keys(seen.len() as u64);
+            progress.expect_items("keys", seen.len() as u64);
             let each = deks.into_iter().map(|(dek, names)| self.one(dek, Some(names)));
             stream::iter(each).buffer_unordered(PARALLEL).collect::<()>().await;
         }
@@ -167,7 +167,7 @@ impl Work<'_> {
             Some(names) => self.wrap(dek, names).await,
             None => self.rid(dek).await,
         };
-        self.request.progress.add_key();
+        self.request.progress.add_item();
         match done {
             Ok(Done::Already) => self.tally().already += 1,
             Ok(Done::Rewrapped) => self.tally().rewrapped += 1,
@@ -237,7 +237,7 @@ impl Work<'_> {
             started_at: self.started_at,
         };
         let repository = Arc::clone(&self.request.repository);
-        let author = Author::rewrapping(repository, self.cluster, by).await?;
+        let author = Author::begin(repository, self.cluster, Role::Rewrap, by).await?;
         let Request { repository, from, to, drop, signer, .. } = self.request;
         let settings = Settings::default()
             .with("repository", Some(repository.url()))

@@ -78,12 +78,14 @@ async fn revoke(
     }
 }
 
-/// Removes the backups whose time is over, and finishes what an earlier run has begun.
+/// Removes the backups whose time is over, and finishes what an earlier run has begun. Whether all
+/// of them have gone.
 pub(super) async fn sweep(
     work: &Work<'_>,
     planned: &mut Planned,
     told: &mut Pruned,
-) -> Result<(), PipelineError> {
+) -> Result<bool, PipelineError> {
+    let mut all = true;
     let mut going: Vec<Unfinished> = std::mem::take(&mut planned.gathered.unfinished);
     // The children of a backup are younger, and go first.
     for (candidate, step) in planned.gathered.candidates.iter().zip(&planned.steps) {
@@ -93,12 +95,15 @@ pub(super) async fn sweep(
         work.go_on()?;
         let Some(found) = planned.gathered.manifests.get(&candidate.id) else { continue };
         let MarkSubject::Backup(backup) = marked_backup(found) else { continue };
-        if let Some(mark) = begin(work, &backup).await? {
-            going.push(Unfinished { backup, mark: mark.sha256, is_audited: false });
+        match begin(work, &backup).await? {
+            Some(mark) => {
+                going.push(Unfinished { backup, mark: mark.sha256, is_audited: false });
+            }
+            None => all = false,
         }
     }
     if going.is_empty() {
-        return Ok(());
+        return Ok(all);
     }
     let parents = parents(work, planned).await?;
     for unfinished in going {
@@ -108,6 +113,7 @@ pub(super) async fn sweep(
         if !is_audited && parents.contains(id) {
             let subject = MarkSubject::Backup(backup.clone());
             revoke(work, id, &subject, "another backup was built on it").await?;
+            all = false;
             continue;
         }
         if !is_audited {
@@ -115,7 +121,7 @@ pub(super) async fn sweep(
         }
         told.add(finish(work, backup).await?);
     }
-    Ok(())
+    Ok(all)
 }
 
 /// The second look, and the mark that nobody can take back but who wrote it; nothing when something
@@ -180,9 +186,12 @@ async fn finish(work: &Work<'_>, backup: &MarkedBackup) -> Result<Removed, Pipel
         let subject = MarkSubject::Backup(backup.clone());
         let marks = repository.marks_of(&subject).await?;
         let names = marks.objects(repository, &subject);
-        let objects: Vec<_> =
+        let mut objects: Vec<_> =
             names.iter().map(|name| Ok((key(name)?, 0))).collect::<Result<_, PipelineError>>()?;
+        // The last is that of the sweep: by it whoever comes next knows what to do with the rest.
+        let sweep = objects.pop();
         removed.add(repository.remove(objects).await?);
+        removed.add(repository.remove(sweep.into_iter().collect()).await?);
     }
     Ok(removed)
 }

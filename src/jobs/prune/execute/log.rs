@@ -26,7 +26,7 @@ pub(super) async fn sweep(
     planned: &Planned,
     told: &mut Pruned,
 ) -> Result<(), PipelineError> {
-    let horizon = move_to(work, planned.decisions.horizon).await?;
+    let horizon = move_to(work, planned.horizon).await?;
     if horizon.thinned == 0 || horizon.thinned > planned.gathered.archive.state.head.number {
         return Ok(());
     }

@@ -67,7 +67,13 @@ async fn all(
     planned: &mut Planned,
     told: &mut Pruned,
 ) -> Result<(), PipelineError> {
-    backups::sweep(work, planned, told).await?;
+    if !backups::sweep(work, planned, told).await? {
+        // Something stays after all, and what it needs of the log with it.
+        planned.horizon = planned.decisions.horizon;
+        planned.leftovers.segments.clear();
+        planned.leftovers.runs.retain(|left| left.role == Role::Backup);
+        told.log.begins_next = planned.horizon.begins;
+    }
     work.go_on()?;
     log::sweep(work, planned, told).await?;
     work.go_on()?;
@@ -97,7 +103,7 @@ impl Work<'_> {
             identity: self.request.identity.clone(),
             started_at: self.now,
         };
-        let begin = Author::keeping(Arc::clone(repository), self.cluster, Role::Prune, by);
+        let begin = Author::begin(Arc::clone(repository), self.cluster, Role::Prune, by);
         let author = begin.await?;
         let settings = Settings::default()
             .with("repository", Some(repository.url()))

@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use super::{Candidate, window};
 use crate::{
     format::{CHECKPOINT_EVERY, CheckpointEntry, LogEntry, LogRange},
-    model::{GtidSet, GtidState, Timestamp},
+    model::{BinlogName, GtidSet, GtidState, ServerName, Timestamp},
     pipeline::{
         Horizon,
-        log::{Archive, Base, Coverage, End, Lines},
+        log::{Archive, Base, Coverage, Lines},
     },
 };
 
@@ -46,7 +46,7 @@ pub(super) fn horizon(
     while begins > now.begins {
         match search.lower(begins, &needing) {
             None => return Horizon { begins, ..thinned },
-            Some(lower) => begins = lower,
+            Some(lower) => begins = search.before_straddlers(lower),
         }
     }
     thinned
@@ -146,21 +146,23 @@ impl Search<'_, '_> {
             return Some(begins - CHECKPOINT_EVERY);
         };
         let oldest = needing.last()?;
+        let way = Way::of(&lines.walk(&oldest.base));
+        let restarts =
+            self.archive.notes.iter().any(
+                |note| matches!(&note.entry, LogEntry::Epoch(epoch) if epoch.parent.is_some()),
+            );
         let mut needed = u64::MAX;
         for candidate in needing {
             let is_oldest = candidate.id == oldest.id;
-            if !is_oldest && holds_all_of(&candidate.base, &oldest.base) {
-                // It goes the same way, and enters it later.
+            if !is_oldest && way.is_entered_by(&candidate.base, &oldest.base) {
                 continue;
             }
-            let now = lines.walk(&candidate.base);
-            if now.end == End::Current {
-                continue;
-            }
-            // The same transactions may come from another file in which they are, too.
-            let full = self.full.walk(&candidate.base);
-            if (&now.end, &now.reached) != (&full.end, &full.reached) {
-                needed = needed.min(self.first_needed(&full));
+            let (now, full) = (lines.walk(&candidate.base), self.full.walk(&candidate.base));
+            let first = self.first_needed(&full);
+            // The same transactions may come from another file in which they are, too; but not where
+            // numbers have begun anew, and may name others.
+            if !leads_alike(&now, &full) || (restarts && first <= begins) {
+                needed = needed.min(first);
             }
         }
         if needed == u64::MAX {
@@ -170,19 +172,66 @@ impl Search<'_, '_> {
     }
 }
 
-/// Whether a base surely has everything that an older one has. Nothing is said by a no.
+/// Whether two ways from one base bring the same.
+fn leads_alike(one: &Coverage<'_>, other: &Coverage<'_>) -> bool {
+    if one.pieces.is_empty() && other.pieces.is_empty() {
+        return true;
+    }
+    (&one.end, &one.begins, &one.reached) == (&other.end, &other.begins, &other.reached)
+}
+
+/// The way from the oldest base on. Most of the others enter it later, and go where it goes: that
+/// is told without walking it again.
+struct Way {
+    /// The files on it, by server and name; nothing for a name that stands for two files.
+    files: HashMap<(ServerName, BinlogName), Option<Stretch>>,
+    reached: GtidState,
+}
+
+/// A part of a file.
+struct Stretch {
+    created: Timestamp,
+    start: u64,
+    end: u64,
+}
+
+impl Way {
+    fn of(coverage: &Coverage<'_>) -> Self {
+        let mut files: HashMap<_, Option<Stretch>> = HashMap::new();
+        for piece in coverage.pieces.iter().filter(|piece| piece.within.is_none()) {
+            let range = piece.range;
+            let (created, start, end) = (range.created, piece.from, range.end);
+            let name = (range.server.clone(), range.file.clone());
+            let known = files.entry(name).or_insert(Some(Stretch { created, start, end }));
+            match known {
+                Some(known) if known.created == created => {
+                    (known.start, known.end) = (known.start.min(start), known.end.max(end));
+                }
+                _ => *known = None,
+            }
+        }
+        Self { files, reached: coverage.reached.clone() }
+    }
+
+    /// Whether a base surely lies on it. Nothing is said by a no.
+    fn is_entered_by(&self, base: &Base, oldest: &Base) -> bool {
+        let has_none_beside = |gtids: &GtidState| gtids.is_within(&self.reached);
+        if base.gtids.as_ref().is_some_and(|gtids| !has_none_beside(gtids)) {
+            return false;
+        }
+        match &base.place {
+            Some(place) => {
+                let name = (place.server.clone(), place.file.clone());
+                let stretch = self.files.get(&name).and_then(Option::as_ref);
+                stretch.is_some_and(|on| (on.start..on.end).contains(&place.offset))
+            }
+            None => holds_all_of(base, oldest),
+        }
+    }
+}
+
+/// Whether a base surely has every transaction that an older one has. Nothing is said by a no.
 fn holds_all_of(base: &Base, older: &Base) -> bool {
-    if base.started_at < older.started_at {
-        return false;
-    }
-    if let (Some(place), Some(before)) = (&base.place, &older.place)
-        && place.server == before.server
-        && let (Some(a), Some(b)) =
-            (number_of(place.file.as_str()), number_of(before.file.as_str()))
-        && a.0 == b.0
-    {
-        return (b.1, before.offset) <= (a.1, place.offset);
-    }
     let exact = |base: &'_ Base| base.exact && base.gtids.is_some();
     let (true, true, Some(has), Some(had)) = (exact(base), exact(older), &base.gtids, &older.gtids)
     else {
@@ -201,10 +250,4 @@ fn holds_all_of(base: &Base, older: &Base) -> bool {
     };
     let has = positions(has);
     positions(had).iter().all(|(domain, last)| has.get(domain).is_some_and(|at| at >= last))
-}
-
-/// The base name of a binlog file, and its number.
-fn number_of(file: &str) -> Option<(&str, u64)> {
-    let (base, number) = file.rsplit_once('.')?;
-    Some((base, number.parse().ok()?))
 }

@@ -58,8 +58,8 @@ impl Candidate {
 }
 
 /// What a manifest says that its backup was built on.
-pub(in crate::jobs) fn needs(_: &Manifest) -> Option<BackupId> {
-    None
+pub(in crate::jobs) fn needs(manifest: &Manifest) -> Option<BackupId> {
+    manifest.base.as_ref().map(|base| base.backup_id.clone())
 }
 
 /// The bases that are needed for all that can be reached since an instant, by their places among
@@ -117,6 +117,25 @@ pub struct Decisions {
     pub horizon: Horizon,
 }
 
+/// The candidates that are still there once those have gone that are to go now.
+#[must_use]
+pub fn left(candidates: &[Candidate], steps: &[Step], grace: Age) -> Vec<Candidate> {
+    let stays = |step: &Step| match step {
+        Step::Sweep => false,
+        // Without a time of grace what gets its tombstone goes at once.
+        Step::Tombstone => !grace.duration().is_zero(),
+        Step::Keep | Step::Revoke | Step::Wait(_) | Step::Locked(_) => true,
+    };
+    let left = candidates.iter().zip(steps).filter(|(_, step)| stays(step));
+    left.map(|(candidate, _)| candidate.clone()).collect()
+}
+
+/// From when on everything that can be reached has to stay so; whoever restores to an instant at the
+/// window's far end may still be at it for a while.
+pub(super) fn since(policy: &Policy, grace: Age, now: Timestamp) -> Option<Timestamp> {
+    policy.window.map(|age| now.minus(age.duration()).minus(grace.duration()))
+}
+
 /// Decides what stays. Candidates come newest first, `settled` is the newest checkpoint older than
 /// the time of grace.
 #[must_use]
@@ -130,8 +149,7 @@ pub fn decide(
     now: Timestamp,
 ) -> Decisions {
     let reasons = keep::reasons(candidates, policy, lines, now);
-    // Whoever restores to an instant at the window's far end may still be at it for a while.
-    let since = policy.window.map(|age| now.minus(age.duration()).minus(grace.duration()));
+    let since = since(policy, grace, now);
     Decisions {
         backups: reasons.into_iter().map(|reasons| Decision { reasons }).collect(),
         horizon: log::horizon(archive, settled, candidates, since, lines),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     format::{
         AuditRecord, Role, RunIdentity,
-        audit::{Details, Outcome, action},
+        audit::{Details, Outcome, RestoreDetails, action},
         layout,
     },
     jobs::report::{
@@ -295,23 +295,23 @@ fn who(identity: &RunIdentity) -> Who {
     Who { is_nobody: known.is_empty() && host.is_none(), label, host }
 }
 
-/// The row of a restore, or of a plan, that has ended.
+/// The row of a restore, of a drill, or of a plan, that has ended.
 fn restore(record: &AuditRecord, who: &str) -> Option<RestoreRow> {
     let outcome = record.outcome?;
-    let details = match (record.job(), &record.details) {
-        ("restore" | "plan", Some(Details::Restore(details))) => Some(details.clone()),
-        ("restore" | "plan" | "drill", _) => None,
-        _ => return None,
+    if !["restore", "plan", "drill"].contains(&record.job()) {
+        return None;
+    }
+    let details = match &record.details {
+        Some(Details::Restore(details)) => details.clone(),
+        _ => RestoreDetails::default(),
     };
-    let details = details.unwrap_or_default();
-    let equal = details.equal == Some(true) && record.job() == "restore";
+    let equal = details.equal == Some(true) && record.job() != "plan";
     Some(RestoreRow {
         at: record.at,
         action: record.action.clone(),
         target: record.subject.clone(),
         backup_id: details.backup_id.map(|id| id.to_string()),
-        // A drill proves what it restores, or it fails.
-        proven: outcome == Outcome::Success && (equal || record.action == "drill-ended"),
+        proven: outcome == Outcome::Success && equal,
         expected: details.expected,
         actual: details.actual,
         failure: record.failure.as_ref().map(|f| format!("{}: {}", f.kind, f.error)),

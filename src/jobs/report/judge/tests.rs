@@ -54,6 +54,7 @@ fn backup(id: &str, finished: &str) -> BackupFact {
         started_at: at(finished),
         finished_at: at(finished),
         engine: EngineRecord { kind: EngineKind::Xtrabackup, version: None, to_lsn: None },
+        base: None,
         source: SourceRecord {
             kind: "local".into(),
             database_transport: TransportSecurity::Local,

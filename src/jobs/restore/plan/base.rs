@@ -18,6 +18,8 @@ use crate::{
 /// A base, and the way behind it.
 pub(in crate::jobs::restore) struct Chosen<'a> {
     pub(in crate::jobs::restore) found: Found<Manifest>,
+    /// What it stands on, the full backup first.
+    pub(in crate::jobs::restore) stands_on: Vec<Manifest>,
     pub(in crate::jobs::restore) coverage: Coverage<'a>,
     /// Newer ones that are damaged.
     pub(in crate::jobs::restore) passed_over: Vec<BackupId>,
@@ -45,9 +47,10 @@ pub(in crate::jobs::restore) async fn find<'a>(
     if id.is_some() || *target == Target::Backup || lines.is_empty() {
         let found = choose(repository, *id).await?;
         uncondemned(repository, &found).await?;
+        let stands_on = repository.bases(&found.record).await?;
         let coverage = lines.along(&Base::from(&found.record), *line);
         return match unfit(&found.record, &coverage, wanted, lines) {
-            None => Ok(Chosen { found, coverage, passed_over: Vec::new() }),
+            None => Ok(Chosen { found, stands_on, coverage, passed_over: Vec::new() }),
             Some(unfit) => Err(refused(target, &[unfit])),
         };
     }
@@ -84,9 +87,14 @@ pub(in crate::jobs::restore) async fn find<'a>(
                 continue;
             }
         };
+        let stands_on = repository.bases(&found.record).await?;
+        if stands_on.iter().any(|base| wanted.without.contains(&base.backup_id)) {
+            passed_over.push(id);
+            continue;
+        }
         let coverage = lines.along(&Base::from(&found.record), *line);
         match unfit(&found.record, &coverage, wanted, lines) {
-            None => return Ok(Chosen { found, coverage, passed_over }),
+            None => return Ok(Chosen { found, stands_on, coverage, passed_over }),
             Some(unfit) => unfits.push(unfit),
         }
     }

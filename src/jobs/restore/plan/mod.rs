@@ -42,6 +42,8 @@ pub(super) struct Plan<'a> {
     pub(super) manifest: Manifest,
     /// SHA-256 of its stored bytes.
     pub(super) manifest_sha256: Sha256Digest,
+    /// What the base stands on when it is an increment, the full backup first.
+    pub(super) stands_on: Vec<Manifest>,
     pub(super) target: Target,
     /// The way; no more of it than is needed.
     pub(super) coverage: Coverage<'a>,
@@ -83,6 +85,12 @@ pub struct Planned {
     pub backup_id: BackupId,
     /// When the base was finished.
     pub backup_finished_at: Timestamp,
+    /// The backups that it stands on when it is an increment, the full one first.
+    pub stands_on: Vec<BackupId>,
+    /// Bytes of volumes to be fetched, of all of them.
+    pub stored_bytes: u64,
+    /// Bytes of files in them.
+    pub payload_bytes: u64,
     /// The history that is restored.
     pub history: Option<HistoryId>,
     /// Pieces of the log to be replayed.
@@ -113,6 +121,18 @@ impl Plan<'_> {
         Selection::new(self.coverage.begins.clone(), self.skip.clone(), self.stop)
     }
 
+    fn links(&self) -> impl Iterator<Item = &Manifest> {
+        self.stands_on.iter().chain([&self.manifest])
+    }
+
+    /// Bytes of files that the base needs on the disk: an increment lies there beside what it is
+    /// applied to.
+    pub(super) fn payload_bytes(&self) -> u64 {
+        let increments = self.links().skip(1).map(|link| link.payload_bytes);
+        let largest = increments.max().unwrap_or_default();
+        self.links().fold(largest, |sum, link| sum.saturating_add(link.payload_bytes))
+    }
+
     /// Bytes of binary log to be replayed.
     pub(super) fn bytes(&self) -> u64 {
         self.coverage.pieces.iter().map(|piece| piece.range.end - piece.range.start).sum()
@@ -131,6 +151,9 @@ impl Plan<'_> {
             target: self.target.to_string(),
             backup_id: self.manifest.backup_id.clone(),
             backup_finished_at: self.manifest.finished_at,
+            stands_on: self.stands_on.iter().map(|base| base.backup_id.clone()).collect(),
+            stored_bytes: self.links().map(|link| link.bytes_stored).sum(),
+            payload_bytes: self.links().map(|link| link.payload_bytes).sum(),
             history: self.coverage.history,
             pieces: pieces.len(),
             bytes: self.bytes(),
@@ -152,7 +175,7 @@ impl Plan<'_> {
         request: &Wanted<'_>,
         progress: &Arc<Progress>,
     ) -> Result<Plan<'l>, JobError> {
-        let base::Chosen { found, mut coverage, passed_over } =
+        let base::Chosen { found, stands_on, mut coverage, passed_over } =
             base::find(repository, lines, request).await?;
         if request.target == Target::Backup {
             coverage.pieces.clear();
@@ -164,6 +187,7 @@ impl Plan<'_> {
         let mut plan = Plan {
             manifest: found.record,
             manifest_sha256: found.sha256,
+            stands_on,
             target: request.target.clone(),
             coverage,
             stop: None,

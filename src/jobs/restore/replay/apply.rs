@@ -18,7 +18,7 @@ use crate::{
     jobs::{
         JobError,
         scratch::Scratch,
-        temp_server::{Access, Program, Running, Start},
+        temp_server::{Access, Program, Running, Start, work_buffer_pool},
     },
     model::{Flavor, GtidSet, ServerFacts},
     mysql::{
@@ -87,7 +87,7 @@ impl Applier<'_> {
             },
             avoid: &batch.servers,
             extra: &self.arguments(),
-            buffer_pool: buffer_pool(),
+            buffer_pool: work_buffer_pool(),
             owner: self.owner,
             user: self.user.as_deref(),
         };
@@ -302,17 +302,6 @@ fn stopped(state: &ApplierState) -> JobError {
         },
         hint,
     )
-}
-
-/// A quarter of the machine's memory, within reason.
-fn buffer_pool() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    // In a container the machine's memory is not all ours.
-    let limit = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let limit = limit.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(u64::MAX);
-    (kib.unwrap_or_default() * 1024).min(limit).div_euclid(4).clamp(128 << 20, 4 << 30)
 }
 
 /// An account for as long as a batch takes.

@@ -1,9 +1,13 @@
 //! `exporter` on the command line, and what Prometheus is told.
 
+mod families;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode, routing::get};
 use clap::Args;
+
+use families::{Sample, archive, backups, instant, keys, plain, recovery};
 
 use super::{
     args::{Global, duration},
@@ -16,7 +20,7 @@ use crate::{
         JobError,
         exporter::{self, Exported, Seen, State, Told},
     },
-    model::{ClusterName, Timestamp},
+    model::ClusterName,
     pipeline::Progress,
 };
 
@@ -46,6 +50,14 @@ pub(super) struct ExporterArgs {
         value_parser = duration
     )]
     interval: Duration,
+    /// How long recovering may take: told beside how long it would, for an alert
+    #[arg(
+        long,
+        env = "BACKSTAY_RECOVERY_TARGET",
+        value_name = "DURATION",
+        value_parser = duration
+    )]
+    recovery_target: Option<Duration>,
 }
 
 pub(super) async fn run(
@@ -73,11 +85,15 @@ pub(super) async fn run(
         state: Arc::clone(&state),
         progress: Arc::clone(progress),
     };
+    let target = args.recovery_target;
     let (metrics_of, ready_of) = (Arc::clone(&state), state);
     let app = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(move || async move { ready(&ready_of) }))
-        .route("/metrics", get(move || async move { exposition::response(text(&metrics_of)) }));
+        .route(
+            "/metrics",
+            get(move || async move { exposition::response(text(&metrics_of, target)) }),
+        );
     let answering = listen::answer(args.listen, "--listen", app).await?;
     let exported = exporter::run(request).await;
     answering.abort();
@@ -92,10 +108,7 @@ fn ready(state: &State) -> (StatusCode, &'static str) {
     }
 }
 
-/// A sample of a cluster: its further labels, and its value.
-type Sample = (Vec<(&'static str, String)>, f64);
-
-fn text(state: &State) -> String {
+fn text(state: &State, recovery_target: Option<Duration>) -> String {
     let (rounds, last_round, not_listed) = state.rounds();
     let clusters = state.clusters();
     let mut out = Exposition::default();
@@ -148,6 +161,10 @@ fn text(state: &State) -> String {
             .map(|(kind, faults)| (vec![("kind", (*kind).to_owned())], count(*faults)))
             .collect()
     });
+    let help = "How long recovering may take, as the exporter was told.";
+    family("recovery_target_seconds", Kind::Gauge, help, &|_| {
+        recovery_target.map_or_else(Vec::new, |most| plain(most.as_secs_f64()))
+    });
     let seen = |of: fn(&Seen) -> Vec<Sample>| {
         move |told: &Told| told.seen.as_ref().map_or_else(Vec::new, of)
     };
@@ -161,6 +178,7 @@ fn text(state: &State) -> String {
     });
     backups(&mut gauge);
     archive(&mut gauge);
+    recovery(&mut gauge);
     gauge("audit_records", "Records of the audit chain.", |seen| plain(count(seen.audit_records)));
     gauge(
         "audit_broken",
@@ -179,118 +197,6 @@ fn text(state: &State) -> String {
     );
     keys(&mut gauge);
     out.finish()
-}
-
-/// What adds a family.
-type Gauge<'a> = &'a mut dyn FnMut(&str, &str, fn(&Seen) -> Vec<Sample>);
-
-fn backups(gauge: Gauge<'_>) {
-    gauge("last_backup_timestamp_seconds", "When the newest complete backup was stored.", |seen| {
-        instant(seen.newest.as_ref().map(|b| b.finished_at))
-    });
-    gauge("last_backup_duration_seconds", "How long its job took.", |seen| {
-        seen.newest
-            .as_ref()
-            .map_or_else(Vec::new, |b| plain(b.finished_at.seconds_since(b.started_at)))
-    });
-    gauge("last_backup_read_bytes", "Bytes of its stream.", |seen| {
-        seen.newest.as_ref().map_or_else(Vec::new, |b| plain(count(b.bytes_read)))
-    });
-    gauge("last_backup_stored_bytes", "Bytes of it in the repository.", |seen| {
-        seen.newest.as_ref().map_or_else(Vec::new, |b| plain(count(b.bytes_stored)))
-    });
-    gauge("last_backup_info", "Its id, engine and proof; always 1.", |seen| {
-        seen.newest.as_ref().map_or_else(Vec::new, |b| {
-            let labels = vec![
-                ("backup_id", b.id.to_string()),
-                ("engine", b.engine.to_string()),
-                ("proof", b.proof.to_string()),
-            ];
-            vec![(labels, 1.0)]
-        })
-    });
-    gauge(
-        "recovery_window_earliest_timestamp_seconds",
-        "From when on every instant up to the latest can be restored.",
-        |seen| instant(seen.window.map(|w| w.earliest)),
-    );
-    gauge(
-        "recovery_window_latest_timestamp_seconds",
-        "The latest instant that can be restored.",
-        |seen| instant(seen.window.map(|w| w.latest)),
-    );
-}
-
-fn archive(gauge: Gauge<'_>) {
-    gauge(
-        "archived_until_timestamp_seconds",
-        "Everything committed until then is archived, by the server's clock.",
-        |seen| instant(seen.archive.as_ref().and_then(|a| a.archived_until)),
-    );
-    gauge(
-        "archive_last_record_timestamp_seconds",
-        "When the archiver last wrote to the log.",
-        |seen| instant(seen.archive.as_ref().and_then(|a| a.last_record_at)),
-    );
-    gauge("archive_released", "Whether the last archiver has ended as it was told.", |seen| {
-        archived(seen, |a| u8::from(a.released).into())
-    });
-    gauge("archive_epoch_number", "The epoch of the log.", |seen| {
-        archived(seen, |a| count(a.epoch))
-    });
-    gauge("archive_gaps", "Gaps: transactions purged before they were archived.", |seen| {
-        archived(seen, |a| count(a.gaps))
-    });
-    gauge("archive_gap_transactions", "Transactions lost in gaps, at most.", |seen| {
-        archived(seen, |a| count(a.gap_transactions))
-    });
-    gauge("archive_forks", "Forks: archived transactions that a new primary never had.", |seen| {
-        archived(seen, |a| count(a.forks))
-    });
-    gauge("archive_damaged", "Whether records of the log contradict one another.", |seen| {
-        archived(seen, |a| u8::from(!a.in_order).into())
-    });
-}
-
-fn archived(seen: &Seen, of: fn(&exporter::ArchiveSeen) -> f64) -> Vec<Sample> {
-    seen.archive.as_ref().map_or_else(Vec::new, |archive| plain(of(archive)))
-}
-
-fn keys(gauge: Gauge<'_>) {
-    gauge("deks", "Data keys that have a believed record.", |seen| plain(count(seen.deks)));
-    gauge("deks_with_one_kek", "Data keys that one KEK alone opens.", |seen| {
-        plain(count(seen.deks_with_one_kek))
-    });
-    gauge("kek_deks", "Data keys that this KEK opens.", |seen| kek(seen, |k| count(k.deks)));
-    gauge("kek_in_use", "Whether this KEK wraps the newest data key.", |seen| {
-        kek(seen, |k| u8::from(k.in_use).into())
-    });
-    gauge(
-        "kek_oldest_wrap_timestamp_seconds",
-        "When this KEK wrapped for the first time: its age counts from then.",
-        |seen| kek(seen, |k| seconds(k.oldest_wrap)),
-    );
-    gauge("kek_newest_wrap_timestamp_seconds", "When this KEK wrapped last.", |seen| {
-        kek(seen, |k| seconds(k.newest_wrap))
-    });
-}
-
-fn plain(value: f64) -> Vec<Sample> {
-    vec![(Vec::new(), value)]
-}
-
-fn instant(at: Option<Timestamp>) -> Vec<Sample> {
-    at.map_or_else(Vec::new, |at| plain(seconds(at)))
-}
-
-fn kek(seen: &Seen, of: fn(&exporter::KekSeen) -> f64) -> Vec<Sample> {
-    seen.keks
-        .iter()
-        .map(|k| {
-            let version = k.version.clone().unwrap_or_default();
-            (vec![("kek", k.kek.clone()), ("version", version)], of(k))
-        })
-        .collect()
 }
 
 impl Text for Exported {
