@@ -57,7 +57,7 @@ fn jobs() -> Fallible<BTreeMap<String, Value>> {
 fn every_manifest_bears_the_name_of_its_job() -> Fallible<()> {
     let workloads = workloads()?;
     let names: Vec<_> = workloads.keys().collect();
-    assert_eq!(names, ["archive", "backup", "exporter", "prune", "restore", "verify"]);
+    assert_eq!(names, ["archive", "backup", "drill", "exporter", "prune", "restore", "verify"]);
     for (job, spec) in &workloads {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jobs");
         assert!(
@@ -114,7 +114,8 @@ fn no_secret_is_in_the_environment_or_the_arguments() -> Fallible<()> {
 
 #[test]
 fn retries_follow_the_exit_codes() -> Fallible<()> {
-    assert_eq!(jobs()?.keys().collect::<Vec<_>>(), ["backup", "prune", "restore", "verify"]);
+    let names: Vec<_> = jobs()?.keys().cloned().collect();
+    assert_eq!(names, ["backup", "drill", "prune", "restore", "verify"]);
     for (job, spec) in jobs()? {
         assert_eq!(spec["template"]["spec"]["restartPolicy"], "Never", "{job}");
         assert!(spec["activeDeadlineSeconds"].is_u64(), "{job}");
@@ -220,6 +221,26 @@ fn the_exporter_has_no_key_at_all() -> Fallible<()> {
     Ok(())
 }
 
+#[test]
+fn a_drill_has_a_bounded_disk_of_its_own_and_signs_what_it_shows() -> Fallible<()> {
+    let jobs = jobs()?;
+    let pod = &jobs["drill"]["template"]["spec"];
+    let volume = |name: &str| {
+        let volumes = pod["volumes"].as_array();
+        volumes.and_then(|all| all.iter().find(|v| v["name"] == name)).cloned().unwrap_or_default()
+    };
+    let claim = &volume("drill")["ephemeral"]["volumeClaimTemplate"]["spec"];
+    assert!(claim["resources"]["requests"]["storage"].is_string(), "{claim}");
+    assert_eq!(volume("keys")["secret"]["secretName"], "backstay-driller");
+    let env = pod["containers"][0]["env"].as_array().ok_or("env")?;
+    let value = |name: &str| env.iter().find(|v| v["name"] == name).map(|v| v["value"].clone());
+    assert_eq!(value("BACKSTAY_SCRATCH"), Some(json!("/drill")));
+    assert_eq!(value("BACKSTAY_KEK"), Some(json!("file:/run/keys/kek")));
+    assert_eq!(value("BACKSTAY_ASSERTIONS"), Some(json!("/run/assertions/assertions.sql")));
+    assert_eq!(pod["containers"][0]["args"], json!(["drill", "--random"]));
+    Ok(())
+}
+
 /// The pods that the chart makes with these values, under the name of the job.
 fn rendered(values: &str) -> Fallible<BTreeMap<String, Value>> {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/backstay");
@@ -248,7 +269,8 @@ fn keys_in_a_service_are_reached_by_writers_and_readers_each_with_their_own() ->
     let mut pods = rendered("key-services.yaml")?;
     // It has no KEK at all.
     assert!(pods.remove("prune").is_some());
-    assert_eq!(pods.keys().collect::<Vec<_>>(), ["archive", "backup", "restore", "verify"]);
+    let all = ["archive", "backup", "drill", "restore", "verify"];
+    assert_eq!(pods.keys().collect::<Vec<_>>(), all);
     for (job, pod) in pods {
         assert_eq!(pod["metadata"]["labels"]["azure.workload.identity/use"], "true", "{job}");
         let spec = &pod["spec"];
@@ -258,9 +280,10 @@ fn keys_in_a_service_are_reached_by_writers_and_readers_each_with_their_own() ->
         assert_eq!(value("BACKSTAY_KEK"), Some(json!("vault:transit/shop")), "{job}");
         assert_eq!(value("BACKSTAY_TRUST"), Some(json!("/run/keys/kek.trust")), "{job}");
         assert_eq!(value("BACKSTAY_VAULT_ROLE"), Some(json!("backstay")), "{job}");
-        // Who reads neither signs nor makes keys.
+        // Who reads neither signs nor makes keys; a drill signs what it has shown.
         let writes = ["archive", "backup"].contains(&job.as_str());
-        let signer = writes.then(|| json!("vault:transit/backstay-signer"));
+        let signs = writes || job == "drill";
+        let signer = signs.then(|| json!("vault:transit/backstay-signer"));
         assert_eq!(value("BACKSTAY_SIGNER"), signer, "{job}");
         let also = json!("file:/run/keys/break-glass.pub,aws-kms:alias/shop");
         assert_eq!(value("BACKSTAY_ALSO_KEK"), writes.then_some(also), "{job}");

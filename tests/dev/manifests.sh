@@ -9,7 +9,7 @@ set -euo pipefail
 source "$PROJECT/tests/dev/lib.sh"
 
 CHART=$PROJECT/charts/backstay
-JOBS=(archive backup exporter prune verify restore)
+JOBS=(archive backup drill exporter prune verify restore)
 # Built from source, helm takes a very old Kubernetes for granted.
 KUBE=(--kube-version 1.31.0)
 
@@ -45,7 +45,7 @@ check() {
     die 'the chart took a lock for no time'
   lock+=(--set repository.lock.for=35d -f "$CHART/ci/jobs.yaml")
   locked=$(helm template "${KUBE[@]}" backstay "$CHART" "${lock[@]}")
-  [ "$(grep -c 'BACKSTAY_LOCK$' <<<"$locked")" = 3 ] || die 'backup, archive and prune were to be told of the lock'
+  [ "$(grep -c 'BACKSTAY_LOCK$' <<<"$locked")" = 4 ] || die 'backup, archive, drill and prune were to be told of the lock'
   # Whoever is to remove something has to be told what to keep.
   ! helm template "${KUBE[@]}" backstay "$CHART" --set prune.enabled=true >/dev/null 2>&1 ||
     die 'the chart took a prune that keeps nothing'

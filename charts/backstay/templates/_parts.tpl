@@ -114,7 +114,7 @@ resources:
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
-{{- if has .job (list "archive" "backup" "prune") }}
+{{- if has .job (list "archive" "backup" "drill" "prune") }}
 {{- with .root.Values.repository.lock }}
 {{- if .mode }}
 - name: BACKSTAY_LOCK
@@ -154,7 +154,7 @@ resources:
 {{- if or $keys.kek $keys.signer }}
 - name: BACKSTAY_TRUST
   value: /run/keys/kek.trust
-{{- if $writes }}
+{{- if or $writes (eq .job "drill") }}
 - name: BACKSTAY_SIGNER
   value: {{ $keys.signer | default "file:/run/keys/kek.signer" }}
 {{- end }}
@@ -204,6 +204,8 @@ resources:
   secret:
     {{- if eq .job "prune" }}
     secretName: {{ .root.Values.keys.pruneSecret }}
+    {{- else if eq .job "drill" }}
+    secretName: {{ .root.Values.keys.drillSecret }}
     {{- else }}
     secretName: {{ ternary .root.Values.keys.writerSecret .root.Values.keys.readerSecret (has .job (list "archive" "backup")) }}
     {{- end }}
