@@ -9,19 +9,101 @@ set -euo pipefail
 source "$PROJECT/tests/dev/lib.sh"
 
 CHART=$PROJECT/charts/backstay
-JOBS=(archive backup drill exporter prune verify restore)
 # Built from source, helm takes a very old Kubernetes for granted.
 KUBE=(--kube-version 1.31.0)
+OVERLAYS=(eks gke aks static local)
+
+# What is rendered: the file in jobs/, the template, and the kind when only one of its objects is meant.
+rendered_files() {
+  local job
+  for job in archive backup drill exporter network-policies report verify; do
+    echo "base/$job.yaml $job"
+  done
+  echo restore/restore.yaml restore
+  echo prune/prune.yaml prune
+  echo backup-once/backup-once.yaml backup Job
+  echo components/archive-sidecar/patch.yaml patches/archive
+  echo components/serve-sidecar/patch.yaml patches/serve
+  echo components/restore-init/patch.yaml patches/restore
+}
+
+# Of the documents on standard input those of a kind, or all but those.
+only_kind() { # is|not kind
+  python3 -c '
+import re, sys
+docs = re.split(r"(?m)^---\n", sys.stdin.read())
+has = lambda doc: re.search(rf"(?m)^kind: {sys.argv[2]}$", doc)
+print("---\n".join(d for d in docs if d.strip() and bool(has(d)) == (sys.argv[1] == "is")), end="")' "$@"
+}
 
 render_to() { # folder
-  local job
-  for job in "${JOBS[@]}"; do
+  local file template kind
+  while read -r file template kind; do
+    mkdir -p -- "$1/$(dirname -- "$file")"
     {
       echo "# Rendered from charts/backstay by \`./dev render\`; change it there."
       helm template "${KUBE[@]}" backstay "$CHART" --namespace backstay -f "$CHART/ci/jobs.yaml" \
-        --show-only "templates/$job.yaml" | sed '/^# Source: /d'
-    } >"$1/$job.yaml"
+        --set "patches.enabled=true" --show-only "templates/$template.yaml" | sed '/^# Source: /d' |
+        case $template:$kind in
+          backup:Job) only_kind is Job ;;
+          backup:*) only_kind not Job ;;
+          *) cat ;;
+        esac
+    } >"$1/$file"
+  done < <(rendered_files)
+}
+
+refused() { # what options…
+  local what=$1
+  shift
+  ! helm template "${KUBE[@]}" backstay "$CHART" "$@" >/dev/null 2>&1 || die "the chart took $what"
+}
+
+# What the chart refuses, and what it makes of what it takes.
+values() {
+  local lint
+  helm lint "${KUBE[@]}" --quiet --strict "$CHART"
+  for lint in "$CHART"/ci/*.yaml; do
+    helm lint "${KUBE[@]}" --quiet --strict "$CHART" -f "$lint"
   done
+  refused 'a value that does not exist' --set bakcup.schedule=x
+  refused 'a value that does not exist, of one cluster' --set clusters.shop.bakcup.schedule=x
+  refused 'a secret for a variable' --set keys.env.VAULT_TOKEN=x
+  refused 'a prune that keeps nothing' --set prune.enabled=true
+  # A lock for no time must be, too; the writers are told of one that is whole, and no one else.
+  local lock=(--set repository.lock.mode=compliance) locked
+  refused 'a lock for no time' "${lock[@]}"
+  lock+=(-f "$CHART/ci/jobs.yaml" --set "repository.lock.for=35d,backup.once=")
+  locked=$(helm template "${KUBE[@]}" backstay "$CHART" "${lock[@]}")
+  [ "$(grep -c 'BACKSTAY_LOCK$' <<<"$locked")" = 4 ] || die 'backup, archive, drill and prune were to be told of the lock'
+}
+
+# Every folder of jobs/ builds, and each component fits a database's StatefulSet.
+kustomizations() { # folder
+  local overlay component
+  for overlay in . base restore prune backup-once; do
+    kustomize build "$PROJECT/jobs/$overlay" >"$1/jobs-${overlay/./all}.yaml"
+  done
+  for overlay in "${OVERLAYS[@]}"; do
+    kustomize build "$PROJECT/jobs/overlays/$overlay" >"$1/overlay-$overlay.yaml"
+  done
+  cp -r -- "$PROJECT/jobs/components" "$1/components"
+  for component in archive-sidecar serve-sidecar restore-init; do
+    mkdir -p -- "$1/beside-$component"
+    cp -- "$PROJECT/tests/dev/statefulset.yaml" "$1/beside-$component/"
+    cat >"$1/beside-$component/kustomization.yaml" <<YAML
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [statefulset.yaml]
+components: [../components/$component]
+YAML
+    kustomize build "$1/beside-$component" >"$1/component-$component.yaml"
+  done
+}
+
+# Objects that Kubernetes itself knows: the rules and monitors are the Prometheus operator's.
+known_kinds() {
+  only_kind not '(PrometheusRule|PodMonitor|ServiceMonitor)'
 }
 
 check() {
@@ -30,41 +112,31 @@ check() {
   # shellcheck disable=SC2064  # expanded now: the name is local
   trap "rm -rf -- '$work'" EXIT
 
-  helm lint "${KUBE[@]}" --quiet --strict "$CHART"
-  helm lint "${KUBE[@]}" --quiet --strict "$CHART" -f "$CHART/ci/jobs.yaml"
-  helm lint "${KUBE[@]}" --quiet --strict "$CHART" -f "$CHART/ci/key-services.yaml"
-  helm lint "${KUBE[@]}" --quiet --strict "$CHART" -f "$CHART/ci/identities.yaml"
-  # A name that the schema does not know must be refused.
-  ! helm template "${KUBE[@]}" backstay "$CHART" --set bakcup.schedule=x >/dev/null 2>&1 ||
-    die 'the chart took a value that does not exist'
-  ! helm template "${KUBE[@]}" backstay "$CHART" --set keys.env.VAULT_TOKEN=x >/dev/null 2>&1 ||
-    die 'the chart took a secret for a variable'
-  # A lock for no time must be, too; the writers are told of one that is whole, and no one else.
-  local lock=(--set repository.lock.mode=compliance) locked
-  ! helm template "${KUBE[@]}" backstay "$CHART" "${lock[@]}" >/dev/null 2>&1 ||
-    die 'the chart took a lock for no time'
-  lock+=(--set repository.lock.for=35d -f "$CHART/ci/jobs.yaml")
-  locked=$(helm template "${KUBE[@]}" backstay "$CHART" "${lock[@]}")
-  [ "$(grep -c 'BACKSTAY_LOCK$' <<<"$locked")" = 4 ] || die 'backup, archive, drill and prune were to be told of the lock'
-  # Whoever is to remove something has to be told what to keep.
-  ! helm template "${KUBE[@]}" backstay "$CHART" --set prune.enabled=true >/dev/null 2>&1 ||
-    die 'the chart took a prune that keeps nothing'
+  values
+  render_to "$work/jobs"
+  local file rest
+  while read -r file rest; do
+    diff -u "$PROJECT/jobs/$file" "$work/jobs/$file" ||
+      die "jobs/$file is not what the chart renders: ./dev render"
+  done < <(rendered_files)
 
-  render_to "$work"
-  local job
-  for job in "${JOBS[@]}"; do
-    diff -u "$PROJECT/jobs/$job.yaml" "$work/$job.yaml" ||
-      die "jobs/$job.yaml is not what the chart renders: ./dev render"
+  mkdir -- "$work/all"
+  kustomizations "$work"
+  mv -- "$work"/{jobs,overlay,component}-*.yaml "$work/all"
+  helm template "${KUBE[@]}" backstay "$CHART" >"$work/all/chart.yaml"
+  local given
+  for given in "$CHART"/ci/*.yaml; do
+    helm template "${KUBE[@]}" backstay "$CHART" -f "$given" | known_kinds >"$work/all/chart-$(basename -- "$given")"
   done
-
-  helm template "${KUBE[@]}" backstay "$CHART" >"$work/chart.yaml"
-  helm template "${KUBE[@]}" backstay "$CHART" -f "$CHART/ci/key-services.yaml" >"$work/key-services.yaml"
-  helm template "${KUBE[@]}" backstay "$CHART" -f "$CHART/ci/identities.yaml" >"$work/identities.yaml"
+  # The oldest that the chart takes, and the newest whose schema is known.
   local version
-  for version in 1.31 1.35; do
-    "$TOOLS/venv/bin/kubernetes-validate" -k "$version" --strict "$work"/*.yaml >"$work/said" 2>&1 ||
+  for version in 1.28 1.31 1.34 1.37; do
+    "$TOOLS/venv/bin/kubernetes-validate" -k "$version" --strict "$work"/all/*.yaml >"$work/said" 2>&1 ||
       die "Kubernetes $version: $(grep -v passed "$work/said")"
   done
+  "$TOOLS/venv/bin/policy-guard" scan "$work/all" -l restricted --fail-on high >"$work/said" 2>&1 ||
+    die "the policy scan: $(cat "$work/said")"
+  "$TOOLS/venv/bin/python" "$PROJECT/tests/dev/alerts.py" "$PROJECT" "$work"
 }
 
 case ${1-} in

@@ -1,8 +1,22 @@
-{{- /* The parts that all jobs have. Each takes a dict: root (the chart's context) and job (its name). */ -}}
+{{- /* The parts that all jobs have. Each takes a dict: root (a cluster's context, with its values and the name that
+its objects begin with) and job (its name); in a patch of somebody else's pod also prefix (of its volumes' names). */ -}}
+
+{{- /* The clusters of this release as JSON: each with the values that hold for it. Without `clusters` it is one. */ -}}
+{{- define "backstay.clusters" -}}
+{{- $all := list }}
+{{- $values := .Values | toJson | fromJson }}
+{{- range $cluster, $own := $values.clusters }}
+{{- $merged := mergeOverwrite (deepCopy (omit $values "clusters")) (dict "repository" (dict "cluster" $cluster)) (deepCopy ($own | default dict)) }}
+{{- $all = append $all (dict "name" (printf "%s-%s" $.Release.Name $cluster) "Values" $merged) }}
+{{- else }}
+{{- $all = append $all (dict "name" .Release.Name "Values" $values) }}
+{{- end }}
+{{- toJson $all }}
+{{- end }}
 
 {{- define "backstay.labels" -}}
 app.kubernetes.io/name: backstay
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.name }}
 app.kubernetes.io/component: {{ .job }}
 {{- end }}
 
@@ -17,7 +31,7 @@ app.kubernetes.io/component: {{ .job }}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  name: {{ .root.Release.Name }}-{{ .job }}
+  name: {{ .root.name }}-{{ .job }}
   namespace: {{ .root.Release.Namespace }}
   labels:
     {{- include "backstay.labels" . | nindent 4 }}
@@ -47,11 +61,17 @@ podFailurePolicy:
 {{- end }}
 
 {{- define "backstay.pod" -}}
-serviceAccountName: {{ .root.Release.Name }}-{{ .job }}
+serviceAccountName: {{ .root.name }}-{{ .job }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 restartPolicy: {{ ternary "Always" "Never" (has .job (list "archive" "exporter")) }}
 terminationGracePeriodSeconds: 120
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
 securityContext:
   runAsNonRoot: true
   runAsUser: {{ .root.Values.user }}
@@ -66,6 +86,14 @@ securityContext:
 image: "{{ .root.Values.image.repository }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}"
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 securityContext:
+  {{- if .prefix }}
+  # The pod is not ours, so it is said here.
+  runAsNonRoot: true
+  runAsUser: {{ .root.Values.user }}
+  runAsGroup: {{ .root.Values.group }}
+  seccompProfile:
+    type: RuntimeDefault
+  {{- end }}
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
   capabilities:
@@ -77,8 +105,10 @@ resources:
 {{- define "backstay.env" -}}
 - name: BACKSTAY_REPO
   value: {{ .root.Values.repository.url | quote }}
+{{- if ne .job "exporter" }}
 - name: BACKSTAY_CLUSTER
   value: {{ .root.Values.repository.cluster | quote }}
+{{- end }}
 {{- with .root.Values.repository.endpoint }}
 - name: BACKSTAY_STORE_ENDPOINT
   value: {{ . | quote }}
@@ -142,7 +172,11 @@ resources:
 {{- end }}
 {{- $writes := has .job (list "archive" "backup") }}
 {{- $keys := .root.Values.keys }}
-{{- if eq .job "prune" }}
+{{- if has .job (list "exporter" "report") }}
+# Whom to believe, and no key.
+- name: BACKSTAY_TRUST
+  value: /run/keys/kek.trust
+{{- else if eq .job "prune" }}
 # It opens nothing, so it has no KEK.
 - name: BACKSTAY_TRUST
   value: /run/keys/kek.trust
@@ -164,9 +198,11 @@ resources:
 - name: BACKSTAY_ALSO_KEK
   value: {{ join "," $keys.alsoKek | quote }}
 {{- end }}
+{{- if not (has .job (list "exporter" "report")) }}
 {{- range $name, $value := $keys.env }}
 - name: {{ $name }}
   value: {{ $value | quote }}
+{{- end }}
 {{- end }}
 - name: BACKSTAY_FORMAT
   value: json
@@ -174,75 +210,81 @@ resources:
 
 {{- define "backstay.mounts" -}}
 {{ include "backstay.keyMounts" . }}
-- name: scratch
+- name: {{ .prefix }}scratch
   mountPath: /tmp
 {{- end }}
 
 {{- define "backstay.keyMounts" -}}
-- name: keys
+- name: {{ .prefix }}keys
   mountPath: /run/keys
   readOnly: true
-{{- if .root.Values.keys.tokenAudience }}
-- name: token
+{{- $opens := not (has .job (list "exporter" "report")) }}
+{{- if and $opens .root.Values.keys.tokenAudience }}
+- name: {{ .prefix }}token
   mountPath: /run/token
   readOnly: true
 {{- end }}
 {{- if .root.Values.repository.credentialsSecret }}
-- name: store
+- name: {{ .prefix }}store
   mountPath: /run/store
   readOnly: true
 {{- end }}
 {{- if (index .root.Values .job).roleArn }}
-- name: identity
+- name: {{ .prefix }}identity
   mountPath: /run/identity
   readOnly: true
 {{- end }}
 {{- end }}
 
 {{- define "backstay.keys" -}}
-- name: keys
+- name: {{ .prefix }}keys
   secret:
     {{- if eq .job "prune" }}
     secretName: {{ .root.Values.keys.pruneSecret }}
     {{- else if eq .job "drill" }}
     secretName: {{ .root.Values.keys.drillSecret }}
     {{- else }}
-    secretName: {{ ternary .root.Values.keys.writerSecret .root.Values.keys.readerSecret (has .job (list "archive" "backup")) }}
+    secretName: {{ ternary .root.Values.keys.writerSecret .root.Values.keys.readerSecret (has .job (list "archive" "backup" "exporter" "report")) }}
     {{- end }}
-    defaultMode: 0400
-{{- with .root.Values.keys.tokenAudience }}
-- name: token
+    defaultMode: {{ ternary "0440" "0400" (not (empty .prefix)) }}
+    {{- if has .job (list "exporter" "report") }}
+    items:
+      - key: kek.trust
+        path: kek.trust
+    {{- end }}
+{{- if and .root.Values.keys.tokenAudience (not (has .job (list "exporter" "report"))) }}
+- name: {{ .prefix }}token
   projected:
     defaultMode: 0400
     sources:
       - serviceAccountToken:
           path: token
-          audience: {{ . | quote }}
+          audience: {{ .root.Values.keys.tokenAudience | quote }}
           expirationSeconds: 3600
 {{- end }}
-{{- with .root.Values.repository.credentialsSecret }}
-- name: store
+{{- if .root.Values.repository.credentialsSecret }}
+- name: {{ .prefix }}store
   secret:
-    secretName: {{ . }}
+    secretName: {{ .root.Values.repository.credentialsSecret }}
     defaultMode: 0400
 {{- end }}
-{{- with (index .root.Values .job).roleArn }}
+{{- if (index .root.Values .job).roleArn }}
 # The kubelet renews it; AWS's STS, or one that works alike, exchanges it for the role.
-- name: identity
+- name: {{ .prefix }}identity
   projected:
     defaultMode: 0440
     sources:
       - serviceAccountToken:
           path: token
-          audience: {{ $.root.Values.webIdentity.audience | quote }}
-          expirationSeconds: {{ $.root.Values.webIdentity.expirationSeconds }}
+          audience: {{ .root.Values.webIdentity.audience | quote }}
+          expirationSeconds: {{ .root.Values.webIdentity.expirationSeconds }}
 {{- end }}
 {{- end }}
 
 {{- define "backstay.volumes" -}}
 {{ include "backstay.keys" . }}
 # In memory: what lies here may be secret. It counts towards the memory limit.
-- name: scratch
+- name: {{ .prefix }}scratch
   emptyDir:
     medium: Memory
     sizeLimit: 64Mi
