@@ -60,7 +60,7 @@ refused_pod() { # namespace
 
 # Pods as the controllers would make them, judged by themselves: the templates of everything in the namespace.
 pods_of() { # namespace
-  kubectl -n "$1" get cronjobs,jobs,deployments -o json | python3 -c '
+  kubectl -n "$1" get cronjobs,jobs,deployments,statefulsets -o json | python3 -c '
 import json, sys
 found = json.load(sys.stdin)["items"]
 for item in found:
@@ -94,13 +94,60 @@ manifests() {
   done < <(find "$PROJECT/jobs" -name kustomization.yaml -printf '%h\n' | sort)
 }
 
+# Each component beside the database that it is for; its pod is restricted, too.
+components() {
+  local component name
+  cat >"$D/mysql.yaml" <<'YAML'
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: mysql}
+spec:
+  serviceName: mysql
+  selector: {matchLabels: {app: mysql}}
+  template:
+    metadata: {labels: {app: mysql}}
+    spec:
+      securityContext: {runAsNonRoot: true, runAsUser: 999, seccompProfile: {type: RuntimeDefault}}
+      containers:
+        - name: mysql
+          image: mysql
+          securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+          volumeMounts: [{name: run, mountPath: /run/mysqld}, {name: data, mountPath: /var/lib/mysql}]
+      volumes: [{name: run, emptyDir: {}}]
+  volumeClaimTemplates:
+    - metadata: {name: data}
+      spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+YAML
+  for component in "$PROJECT"/jobs/components/*/; do
+    [ -e "$component/kustomization.yaml" ] || continue
+    name=$(basename -- "$component")
+    printf 'namespace: backstay\nresources: [mysql.yaml]\ncomponents: ["%s"]\n' \
+      "$(realpath --relative-to="$D" -- "$component")" >"$D/kustomization.yaml"
+    quietly "component $name" kubectl apply --server-side -k "$D"
+    kubectl -n backstay get statefulset mysql -o yaml | grep -q 'image: "\?backstay' || die "component $name changes nothing"
+    pods_by_hand backstay "component $name"
+    quietly "component $name, deleted" kubectl delete --wait=true --timeout=60s -k "$D"
+  done
+}
+
 chart() {
+  local values name
   quietly 'chart, default values' helm install backstay "$CHART" --namespace chart \
     --set repository.url=s3://backups/mysql
   pods_by_hand chart 'chart, default values'
   quietly 'chart, everything on' helm upgrade backstay "$CHART" --namespace chart -f "$CHART/ci/jobs.yaml" \
     "${EVERYTHING[@]}"
   pods_by_hand chart 'chart, everything on'
+  for values in "$CHART"/ci/*.yaml; do
+    name=$(basename -- "$values" .yaml)
+    quietly "chart, ci/$name" helm install "$name" "$CHART" --namespace values -f "$values"
+    pods_by_hand values "chart, ci/$name"
+    helm uninstall "$name" --namespace values >/dev/null
+  done
+  if [ -d "$CHART/templates/tests" ]; then
+    helm get hooks backstay --namespace chart >"$D/hooks.yaml"
+    quietly 'chart, helm test' kubectl -n chart create --dry-run=server -f "$D/hooks.yaml"
+  fi
   # Once more, by kubectl: what it owns then must not be in conflict with itself.
   helm template again "$CHART" --kube-version "$KUBERNETES" --namespace chart -f "$CHART/ci/jobs.yaml" \
     "${EVERYTHING[@]}" --no-hooks >"$D/rendered.yaml"
@@ -174,8 +221,9 @@ start_kubernetes
 say "$(kubectl version -o json | sed -n 's/.*"gitVersion": "\(.*\)".*/\1/p' | tail -1) answers after $((SECONDS - BEGAN)) s"
 quietly 'the definitions of the Prometheus operator' kubectl apply --server-side -f "$TOOLS/kubernetes/crds"
 the_checks_can_fail
-restricted backstay chart
+restricted backstay chart values
 manifests
+components
 chart
 controllers
 say "ok: everything was admitted, in $((SECONDS - BEGAN)) s"
