@@ -41,10 +41,16 @@ base() {
   mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{sources,list} 2>/dev/null |
     sed 's/#.*//' | grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n 1) || true
   [ -n "$mirror" ] || die 'no Debian mirror in /etc/apt'
-  # What installs packages while an image is built finds the same mirror in there.
   twice as_root debootstrap --variant=minbase bookworm "$D/debian" "${mirror%% *}" >"$D/log" 2>&1 ||
     die "debootstrap: $(tail -n 5 -- "$D/log")"
   as_root rm -rf -- "$D"/debian/var/cache/apt/archives/*.deb "$D"/debian/var/lib/apt/lists/*
+  # The suites that this machine has, updates among them: an engine must not be older than the server here.
+  if [ -e /etc/apt/sources.list.d/debian.sources ]; then
+    as_root rm -f -- "$D/debian/etc/apt/sources.list"
+    as_root cp -- /etc/apt/sources.list.d/debian.sources "$D/debian/etc/apt/sources.list.d/"
+  else
+    as_root cp -- /etc/apt/sources.list "$D/debian/etc/apt/sources.list"
+  fi
   as_root tar -C "$D/debian" -cf "$D/debian.tar" .
   container=$(in_store buildah from scratch)
   in_store buildah add -q "$container" "$D/debian.tar" / >/dev/null
@@ -164,6 +170,16 @@ cycle() { # backstay
   [ "$status" -eq 6 ] || die "verify of an altered repository: exit $status"
 }
 
+# When this machine's server was updated, the engine in the image has to follow.
+forget_old_packages() {
+  local version
+  version=$(dpkg-query -W -f '${Version}' mariadb-backup)
+  [ "$(cat -- "$STORE/mariadb-backup" 2>/dev/null)" != "$version" ] || return 0
+  in_store buildah rmi -f localhost/backstay-test/mariadb-packages >/dev/null 2>&1 || true
+  in_store podman image prune -f >/dev/null
+  printf '%s' "$version" >"$STORE/mariadb-backup"
+}
+
 check() { # backstay
   local tool
   for tool in buildah podman runc mariadbd mariadb-backup; do
@@ -172,6 +188,7 @@ check() { # backstay
   in_store buildah inspect --type image "$DEBIAN" >/dev/null 2>&1 || die 'Debian is missing: run ./dev setup'
   mkdir -- "$D/repository" "$D/keys" "$D/restored" "$D/server"
   release "$1"
+  forget_old_packages
   local target
   for target in certificates mariadb-packages bare mariadb; do
     build "$target" || twice build "$target" || die "$target: $(tail -n 20 -- "$D/log")"
