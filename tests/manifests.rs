@@ -9,24 +9,50 @@
 #[expect(dead_code, reason = "other tests use the rest")]
 mod tools;
 
-use std::{collections::BTreeMap, error::Error, fs, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    path::Path,
+    process::Command,
+};
 
+use k8s_openapi::{
+    api::{apps, batch, core, networking},
+    serde::{Serialize, de::DeserializeOwned},
+};
 use serde_json::{Value, json};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
-/// The objects in the manifests, under `<file>/<kind>`.
+/// The folders of `jobs/` that are applied.
+const FOLDERS: [&str; 9] = [
+    "base",
+    "restore",
+    "prune",
+    "backup-once",
+    "overlays/eks",
+    "overlays/gke",
+    "overlays/aks",
+    "overlays/static",
+    "overlays/local",
+];
+
+/// What `kubectl apply -k` would send for a folder of `jobs/`.
+fn kustomized(folder: &str) -> Fallible<Vec<Value>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs").join(folder);
+    let built = Command::new(tools::tool("bin/kustomize")).arg("build").arg(path).output()?;
+    assert!(built.status.success(), "{folder}: {}", String::from_utf8_lossy(&built.stderr));
+    Ok(serde_saphyr::from_multiple(&String::from_utf8(built.stdout)?)?)
+}
+
+/// The objects in the manifests, under `<job>/<kind>`.
 fn objects() -> Fallible<BTreeMap<String, Value>> {
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs"))? {
-        let path = entry?.path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if name == "kustomization" {
-            continue;
-        }
-        for object in serde_saphyr::from_multiple::<Value>(&fs::read_to_string(&path)?)? {
+    for folder in ["base", "restore", "prune"] {
+        for object in kustomized(folder)? {
+            let job = object["metadata"]["labels"]["app.kubernetes.io/component"].as_str();
             let kind = object["kind"].as_str().unwrap_or_default();
-            found.insert(format!("{name}/{kind}"), object);
+            found.insert(format!("{}/{kind}", job.unwrap_or_default()), object);
         }
     }
     Ok(found)
@@ -57,12 +83,14 @@ fn jobs() -> Fallible<BTreeMap<String, Value>> {
 fn every_manifest_bears_the_name_of_its_job() -> Fallible<()> {
     let workloads = workloads()?;
     let names: Vec<_> = workloads.keys().collect();
-    assert_eq!(names, ["archive", "backup", "drill", "exporter", "prune", "restore", "verify"]);
+    let expected =
+        ["archive", "backup", "drill", "exporter", "prune", "report", "restore", "verify"];
+    assert_eq!(names, expected);
     for (job, spec) in &workloads {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jobs");
         assert!(
             source.join(job).is_dir() || source.join(format!("{job}.rs")).is_file(),
-            "jobs/{job}.yaml has no src/jobs/{job}"
+            "jobs/ has {job}, and there is no src/jobs/{job}"
         );
         let args = &spec["template"]["spec"]["containers"][0]["args"];
         assert_eq!(args[0], json!(job), "{job}");
@@ -115,7 +143,7 @@ fn no_secret_is_in_the_environment_or_the_arguments() -> Fallible<()> {
 #[test]
 fn retries_follow_the_exit_codes() -> Fallible<()> {
     let names: Vec<_> = jobs()?.keys().cloned().collect();
-    assert_eq!(names, ["backup", "drill", "prune", "restore", "verify"]);
+    assert_eq!(names, ["backup", "drill", "prune", "report", "restore", "verify"]);
     for (job, spec) in jobs()? {
         assert_eq!(spec["template"]["spec"]["restartPolicy"], "Never", "{job}");
         assert!(spec["activeDeadlineSeconds"].is_u64(), "{job}");
@@ -241,8 +269,8 @@ fn a_drill_has_a_bounded_disk_of_its_own_and_signs_what_it_shows() -> Fallible<(
     Ok(())
 }
 
-/// The pods that the chart makes with these values, under the name of the job.
-fn rendered(values: &str) -> Fallible<BTreeMap<String, Value>> {
+/// The objects that the chart makes with these values.
+fn charted(values: &str) -> Fallible<Vec<Value>> {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/backstay");
     let made = Command::new(tools::tool("bin/helm"))
         .args(["template", "--kube-version", "1.31.0", "backstay"])
@@ -251,8 +279,13 @@ fn rendered(values: &str) -> Fallible<BTreeMap<String, Value>> {
         .arg(chart.join("ci").join(values))
         .output()?;
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    Ok(serde_saphyr::from_multiple(&String::from_utf8(made.stdout)?)?)
+}
+
+/// The pods that the chart makes with these values, under the name of the job.
+fn rendered(values: &str) -> Fallible<BTreeMap<String, Value>> {
     let mut pods = BTreeMap::new();
-    for object in serde_saphyr::from_multiple::<Value>(&String::from_utf8(made.stdout)?)? {
+    for object in charted(values)? {
         let job = object["metadata"]["labels"]["app.kubernetes.io/component"].as_str();
         let spec = match object["kind"].as_str() {
             Some("CronJob") => &object["spec"]["jobTemplate"]["spec"],
@@ -295,6 +328,163 @@ fn keys_in_a_service_are_reached_by_writers_and_readers_each_with_their_own() ->
         let mounts = container["volumeMounts"].as_array().ok_or("volumeMounts")?;
         assert!(mounts.iter().any(|m| m["name"] == "token" && m["mountPath"] == "/run/token"));
         assert_eq!(value("BACKSTAY_VAULT_JWT_FILE"), Some(json!("/run/token/token")), "{job}");
+    }
+    Ok(())
+}
+
+/// Whether all that is in `given` is in `kept`, too; what is empty may be missing.
+fn lost(given: &Value, kept: &Value, at: &str, missing: &mut Vec<String>) {
+    match (given, kept) {
+        (Value::Object(given), Value::Object(kept)) => {
+            for (name, value) in given {
+                let kept = kept.get(name).unwrap_or(&Value::Null);
+                lost(value, kept, &format!("{at}.{name}"), missing);
+            }
+        }
+        (Value::Array(given), Value::Array(kept)) if given.len() == kept.len() => {
+            for (n, (given, kept)) in given.iter().zip(kept).enumerate() {
+                lost(given, kept, &format!("{at}[{n}]"), missing);
+            }
+        }
+        (Value::Array(given), Value::Null) if given.is_empty() => {}
+        (Value::Object(given), Value::Null) if given.is_empty() => {}
+        _ if given == kept => {}
+        _ => missing.push(at.to_owned()),
+    }
+}
+
+/// What Kubernetes' own types do not know of an object, or read as something else.
+fn unknown(object: &Value) -> Fallible<Vec<String>> {
+    fn read<T: DeserializeOwned + Serialize>(object: &Value) -> Fallible<Value> {
+        Ok(serde_json::to_value(serde_json::from_value::<T>(object.clone())?)?)
+    }
+    let kind = object["kind"].as_str().unwrap_or_default();
+    let kept = match kind {
+        "ConfigMap" => read::<core::v1::ConfigMap>(object),
+        "CronJob" => read::<batch::v1::CronJob>(object),
+        "Deployment" => read::<apps::v1::Deployment>(object),
+        "Job" => read::<batch::v1::Job>(object),
+        "NetworkPolicy" => read::<networking::v1::NetworkPolicy>(object),
+        "Pod" => read::<core::v1::Pod>(object),
+        "Service" => read::<core::v1::Service>(object),
+        "ServiceAccount" => read::<core::v1::ServiceAccount>(object),
+        "StatefulSet" => read::<apps::v1::StatefulSet>(object),
+        _ => return Err(format!("an object of kind {kind:?}").into()),
+    }?;
+    let mut missing = Vec::new();
+    lost(object, &kept, kind, &mut missing);
+    Ok(missing)
+}
+
+#[test]
+fn every_object_is_what_the_types_of_kubernetes_say() -> Fallible<()> {
+    let mut objects = Vec::new();
+    for folder in FOLDERS {
+        objects.extend(kustomized(folder)?);
+    }
+    for values in ["jobs.yaml", "clusters.yaml", "identities.yaml", "key-services.yaml"] {
+        objects.extend(charted(values)?);
+    }
+    // The Prometheus operator's are not Kubernetes' own.
+    objects.retain(|object| {
+        !object.is_null() && object["apiVersion"] != json!("monitoring.coreos.com/v1")
+    });
+    assert!(objects.len() > 100, "{}", objects.len());
+    for object in &objects {
+        let name = &object["metadata"]["name"];
+        assert_eq!(unknown(object)?, [""; 0], "{name}");
+    }
+    // A field that is not there, and one of another type, are seen.
+    let mut wrong = objects.iter().find(|object| object["kind"] == "CronJob").unwrap().clone();
+    wrong["spec"]["jobTemplate"]["spec"]["backofLimit"] = json!(4);
+    assert_eq!(unknown(&wrong)?, ["CronJob.spec.jobTemplate.spec.backofLimit"]);
+    wrong["spec"]["suspend"] = json!("no");
+    assert!(unknown(&wrong).is_err());
+    Ok(())
+}
+
+#[test]
+fn the_pods_of_a_cluster_reach_what_they_need_and_are_reached_for_metrics_alone() -> Fallible<()> {
+    let policies: BTreeMap<_, _> = charted("jobs.yaml")?
+        .into_iter()
+        .filter(|object| object["kind"] == "NetworkPolicy")
+        .map(|policy| {
+            let name = policy["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            (name, policy["spec"].clone())
+        })
+        .collect();
+    let closed = &policies["backstay-deny"];
+    assert_eq!(closed["policyTypes"], json!(["Ingress", "Egress"]));
+    assert_eq!((&closed["ingress"], &closed["egress"]), (&Value::Null, &Value::Null));
+    for (job, spec) in workloads()? {
+        // The first closes every pod, and its own opens.
+        let labels = &spec["template"]["metadata"]["labels"];
+        let policy = &policies[&format!("backstay-{job}")];
+        for selector in [closed, policy] {
+            for (name, value) in selector["podSelector"]["matchLabels"].as_object().unwrap() {
+                assert_eq!(&labels[name], value, "{job}: {name}");
+            }
+        }
+        assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]), "{job}");
+        let scraped = ["archive", "exporter"].contains(&job.as_str());
+        let open = json!([{ "ports": [{ "protocol": "TCP", "port": "metrics" }] }]);
+        assert_eq!(policy["ingress"], if scraped { open } else { json!([]) }, "{job}");
+        let rules = policy["egress"].as_array().ok_or("egress")?.iter();
+        let ports: BTreeSet<_> = rules
+            .flat_map(|rule| rule["ports"].as_array().cloned().unwrap_or_default())
+            .filter_map(|port| port["port"].as_u64())
+            .collect();
+        let mut expected = BTreeSet::from([53, 80, 443, 988]);
+        match job.as_str() {
+            "archive" => expected.insert(3306),
+            "backup" => expected.insert(8443),
+            _ => false,
+        };
+        assert_eq!(ports, expected, "{job}");
+    }
+    Ok(())
+}
+
+#[test]
+fn clusters_of_one_release_have_their_own_objects_and_values() -> Fallible<()> {
+    let objects = charted("clusters.yaml")?;
+    let names: Vec<_> = objects
+        .iter()
+        .filter_map(|o| o["metadata"]["name"].as_str().zip(o["kind"].as_str()))
+        .collect();
+    assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len(), "a name twice");
+    let backup = |name: &str| {
+        let found =
+            objects.iter().find(|o| o["kind"] == "CronJob" && o["metadata"]["name"] == name);
+        let spec = found.unwrap()["spec"].clone();
+        let pod = spec["jobTemplate"]["spec"]["template"]["spec"].clone();
+        let env = pod["containers"][0]["env"].as_array().unwrap().clone();
+        let value = move |name: &str| {
+            env.iter().find(|v| v["name"] == name).map(|v| v["value"].clone()).unwrap_or_default()
+        };
+        (spec["schedule"].clone(), pod, value)
+    };
+    let (schedule, pod, env) = backup("backstay-shop-backup");
+    assert_eq!((schedule, env("BACKSTAY_CLUSTER")), (json!("17 2 * * *"), json!("shop")));
+    assert_eq!(env("BACKSTAY_SOURCE"), "https://shop-0.shop:8443");
+    assert_eq!(pod["securityContext"]["runAsUser"], json!(1000));
+    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "shop-writer");
+    assert_eq!(pod["serviceAccountName"], "backstay-shop-backup");
+    let (schedule, pod, env) = backup("backstay-ledger-backup");
+    assert_eq!((schedule, env("BACKSTAY_CLUSTER")), (json!("47 2 * * *"), json!("Ledger.2")));
+    assert_eq!(env("BACKSTAY_ID"), "Ledger.2-$(JOB_UID)");
+    assert_eq!(pod["securityContext"]["runAsUser"], json!(999));
+    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "backstay-writer");
+    let exporters = names.iter().filter(|name| **name == ("backstay-exporter", "Deployment"));
+    assert_eq!(exporters.count(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_release_needs_no_rights_in_kubernetes() -> Fallible<()> {
+    for object in charted("clusters.yaml")? {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        assert!(!kind.contains("Role"), "{kind}");
     }
     Ok(())
 }

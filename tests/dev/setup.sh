@@ -7,6 +7,7 @@ source "$PROJECT/tests/dev/lib.sh"
 
 MINIO=v0.0.0-20260212201848-7aac2a2c5b7c
 HELM=v3.19.5
+KUSTOMIZE=v5.8.1
 CARGO_DENY=0.20.2
 CARGO_CYCLONEDX=0.5.9
 CARGO_AUDITABLE=0.7.7
@@ -74,11 +75,25 @@ mariadb_plugins() {
   done_with "mariadb-plugins-$version"
 }
 
+# Debian's package would start a server: of it only the tool that reads rules is taken.
+promtool() {
+  has promtool-1 && return
+  say 'unpacking promtool'
+  local beside
+  beside=$(mktemp -d)
+  fetch() { (cd -- "$beside" && apt-get -qq -o APT::Sandbox::User= download prometheus); }
+  fetch || { twice as_root apt-get -qq -o DPkg::Lock::Timeout=300 update && twice fetch; }
+  dpkg-deb --fsys-tarfile "$beside"/*.deb | tar -x -C "$beside" ./usr/bin/promtool
+  mv -- "$beside/usr/bin/promtool" "$TOOLS/bin/promtool"
+  rm -rf -- "$beside"
+  done_with promtool-1
+}
+
 venv() {
   local name
   name=venv-$(sha256sum "$PROJECT/tests/dev/requirements.txt" | cut -c1-16)
   has "$name" && return
-  say 'python packages: the independent decoder, the check of manifests, a stand-in for AWS KMS'
+  say 'python packages: the independent decoder, the checks of manifests, a stand-in for AWS KMS'
   rm -rf -- "$TOOLS/venv"
   python3 -m venv "$TOOLS/venv"
   twice "$TOOLS/venv/bin/pip" install -q --disable-pip-version-check \
@@ -120,6 +135,7 @@ cargo_tool() { # name version [option…]
 builds() {
   go_tool minio "$MINIO" github.com/minio/minio
   go_tool helm "$HELM" helm.sh/helm/v3/cmd/helm
+  go_tool kustomize "$KUSTOMIZE" sigs.k8s.io/kustomize/kustomize/v5
   cargo_tool cargo-deny "$CARGO_DENY" --no-default-features
   cargo_tool cargo-cyclonedx "$CARGO_CYCLONEDX"
 }
@@ -149,7 +165,7 @@ if [ "$WANTED" = release ]; then
 elif [ "$WANTED" != demo ]; then
   failed=()
   declare -A names
-  for step in mysql mariadb_plugins venv azurite containers builds; do
+  for step in mysql mariadb_plugins promtool venv azurite containers builds; do
     (
       set -e
       timed "$step"

@@ -71,7 +71,7 @@ spec:
     - name: mysql
       secret:
         secretName: {{ .root.Values.backup.local.passwordSecret }}
-        defaultMode: 0400
+        defaultMode: 256 # 0400
     - name: data
       persistentVolumeClaim:
         claimName: {{ required "backup.local.claim: the claim that holds the data folder" .root.Values.backup.local.claim }}
@@ -79,6 +79,6 @@ spec:
     - name: source
       secret:
         secretName: {{ .root.Values.backup.sourceTlsSecret }}
-        defaultMode: 0400
+        defaultMode: 256 # 0400
     {{- end }}
 {{- end }}

@@ -246,7 +246,7 @@ resources:
     {{- else }}
     secretName: {{ ternary .root.Values.keys.writerSecret .root.Values.keys.readerSecret (has .job (list "archive" "backup" "exporter" "report")) }}
     {{- end }}
-    defaultMode: {{ ternary "0440" "0400" (not (empty .prefix)) }}
+    defaultMode: {{ ternary "288 # 0440" "256 # 0400" (not (empty .prefix)) }}
     {{- if has .job (list "exporter" "report") }}
     items:
       - key: kek.trust
@@ -255,7 +255,7 @@ resources:
 {{- if and .root.Values.keys.tokenAudience (not (has .job (list "exporter" "report"))) }}
 - name: {{ .prefix }}token
   projected:
-    defaultMode: 0400
+    defaultMode: 256 # 0400
     sources:
       - serviceAccountToken:
           path: token
@@ -266,13 +266,13 @@ resources:
 - name: {{ .prefix }}store
   secret:
     secretName: {{ .root.Values.repository.credentialsSecret }}
-    defaultMode: 0400
+    defaultMode: 256 # 0400
 {{- end }}
 {{- if (index .root.Values .job).roleArn }}
 # The kubelet renews it; AWS's STS, or one that works alike, exchanges it for the role.
 - name: {{ .prefix }}identity
   projected:
-    defaultMode: 0440
+    defaultMode: 288 # 0440
     sources:
       - serviceAccountToken:
           path: token
