@@ -87,10 +87,14 @@ manifests() {
     # Components are patches: they are no whole by themselves.
     ! grep -q 'kind: Component' "$folder/kustomization.yaml" || continue
     name=${folder#"$PROJECT/"}
+    # What is applied by hand, such as backup-once, takes the base's service accounts.
+    [ ! -d "$PROJECT/jobs/base" ] || quietly 'jobs/base' kubectl apply --server-side -k "$PROJECT/jobs/base"
     quietly "$name" kubectl apply --server-side -k "$folder"
     pods_by_hand backstay "$name"
     # The next folder may have a Job of the same name, and a Job's template cannot be changed.
     quietly "$name, deleted" kubectl delete --wait=true --timeout=60s -k "$folder"
+    [ ! -d "$PROJECT/jobs/base" ] ||
+      quietly 'jobs/base, deleted' kubectl delete --ignore-not-found --wait=true --timeout=60s -k "$PROJECT/jobs/base"
   done < <(find "$PROJECT/jobs" -name kustomization.yaml -printf '%h\n' | sort)
 }
 
