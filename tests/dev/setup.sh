@@ -30,7 +30,8 @@ packages() {
   local wanted=("${MARIADB[@]}") missing
   command -v cc >/dev/null || wanted+=(build-essential)
   if [ "$WANTED" = test ] || [ "$WANTED" = bench ]; then
-    wanted+=(ca-certificates radosgw ceph-mon ceph-osd ceph-common shellcheck)
+    wanted+=(ca-certificates radosgw ceph-mon ceph-osd ceph-common shellcheck openssl
+      podman buildah runc debootstrap binutils)
     command -v python3 >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null ||
       wanted+=(python3 python3-venv)
     command -v npm >/dev/null || wanted+=(nodejs npm)
@@ -107,6 +108,9 @@ azurite() {
   done_with "azurite-$AZURITE"
 }
 
+# Debian as a base of images, out of its packages: no registry of images is asked.
+containers() { "$PROJECT/tests/dev/image.sh" base; }
+
 go_tool() { # name version package
   has "$1-$2" && return
   command -v go >/dev/null || die "a Go toolchain is needed to build $1"
@@ -161,7 +165,7 @@ if [ "$WANTED" = release ]; then
 elif [ "$WANTED" != demo ]; then
   failed=()
   declare -A names
-  for step in mysql mariadb_plugins promtool venv azurite builds; do
+  for step in mysql mariadb_plugins promtool venv azurite containers builds; do
     (
       set -e
       timed "$step"

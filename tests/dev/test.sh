@@ -46,6 +46,8 @@ PYTHON
   rm -rf -- "$folder"
 }
 
+images() { "$PROJECT/tests/dev/image.sh" test "$(target_folder)/debug/backstay"; }
+
 scripts() {
   shellcheck -x "$PROJECT/dev" "$PROJECT/.ci/run" "$PROJECT"/tests/dev/*.sh
 }
@@ -77,6 +79,7 @@ stage materials materials
 stage scripts scripts
 stage manifests "$PROJECT/tests/dev/manifests.sh" check
 if [ "$WHAT" = test ]; then
+  stage images images
   stage tests cargo test --locked --no-fail-fast "$@"
 fi
 
