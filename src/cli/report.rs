@@ -70,7 +70,7 @@ impl When {
     fn before(&self, end: Timestamp) -> Result<Timestamp, JobError> {
         match self {
             Self::At(at) => Ok(*at),
-            Self::Before(span) => end.minus(*span).ok_or_else(|| JobError::Usage {
+            Self::Before(span) => end.minus_span(*span).ok_or_else(|| JobError::Usage {
                 what: format!("no calendar has what is {span} before {end}"),
                 hint: "give a shorter --since".into(),
             }),

@@ -112,12 +112,6 @@ pub fn segments(cluster: &ClusterName) -> String {
     format!("{cluster}/segments/")
 }
 
-/// The folder of all run records.
-#[must_use]
-pub fn runs(cluster: &ClusterName) -> String {
-    format!("{cluster}/runs/")
-}
-
 /// The folder of what runs wrote to test the store.
 #[must_use]
 pub fn probes(cluster: &ClusterName) -> String {

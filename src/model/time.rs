@@ -75,7 +75,7 @@ impl Timestamp {
 
     /// This long before, by the calendar of UTC; nothing when no calendar has it.
     #[must_use]
-    pub fn minus(self, span: jiff::Span) -> Option<Self> {
+    pub fn minus_span(self, span: jiff::Span) -> Option<Self> {
         let here = self.0.to_zoned(jiff::tz::TimeZone::UTC);
         here.checked_sub(span).ok().map(|then| Self::truncated(then.timestamp()))
     }

@@ -88,7 +88,12 @@ impl Daemon {
 
     /// Looks until it is so, or fails with the end of what the server printed: at once when
     /// the server is gone.
-    pub(crate) fn wait_until(&self, what: &str, timeout: Duration, mut is_so: impl FnMut() -> bool) {
+    pub(crate) fn wait_until(
+        &self,
+        what: &str,
+        timeout: Duration,
+        mut is_so: impl FnMut() -> bool,
+    ) {
         let deadline = Instant::now() + timeout;
         while !is_so() {
             let gone = !Path::new("/proc").join(self.pid().to_string()).exists();
