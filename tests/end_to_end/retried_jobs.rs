@@ -64,7 +64,8 @@ async fn killed_at_any_moment_it_ends_with_exactly_one_complete_backup() {
     let writer = ledger::Writer::start(&server.socket);
     let begun = Instant::now();
     home.run(&strs(&home.backup(&server.socket, &["--id", "usual"]))).expect(0);
-    let usual = begun.elapsed();
+    // The first one is the slowest: nothing is in any cache yet.
+    let mut usual = begun.elapsed();
     let (mut before, mut behind, mut too_late) = (0, 0, 0);
     let turns = if soak() { 50 } else { 4 };
     for turn in 0..turns {
@@ -93,7 +94,11 @@ async fn killed_at_any_moment_it_ends_with_exactly_one_complete_backup() {
             println!("turn {turn}: {moment:?} of {usual:?}: exit {}", done.code);
         }
         let was_complete = manifest.exists();
+        let begun = Instant::now();
         let done = home.run(&strs(&args)).expect(0).json();
+        if !was_complete {
+            usual = usual.min(begun.elapsed());
+        }
         let status = if was_complete { "already-complete" } else { "complete" };
         assert_eq!((&done["status"], &done["backup_id"]), (&status.into(), &id.as_str().into()));
         exactly_one(&home, &id, turn);

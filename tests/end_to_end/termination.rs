@@ -117,7 +117,9 @@ async fn every_exit_code_leaves_a_message_that_the_schema_takes() {
     messages.run(&home, &strs(&archive), 0);
     messages.run(&home, &[&restore[..], &["--plan"]].concat(), 0);
     assert_eq!(messages.run(&home, &restore, 0)["status"], "proven");
-    for command in [&["verify"][..], &["show"], &["window"], &["keys", "status"], &["report"]] {
+    for command in
+        [&["verify"][..], &["show"], &["window"], &["keys", "status"], &["report", "--since", "1d"]]
+    {
         messages.run(&home, command, 0);
     }
     assert_eq!(messages.run(&home, &["list"], 0)["items"][0]["backup_id"], "base");
@@ -136,7 +138,7 @@ async fn every_exit_code_leaves_a_message_that_the_schema_takes() {
     messages.run(&home, &["backup", "--source", "stdin"], 2);
     // 3: what must be so is not.
     fs::write(home.path("wrong"), "not-it").unwrap();
-    let mut stranger = base.clone();
+    let mut stranger = home.backup(&server.socket, &["--id", "other"]);
     let at = stranger.iter().position(|arg| arg.ends_with("/password")).unwrap();
     stranger[at] = home.path("wrong").display().to_string();
     messages.run(&home, &strs(&stranger), 3);
@@ -145,7 +147,7 @@ async fn every_exit_code_leaves_a_message_that_the_schema_takes() {
     messages.run(&home, &strs(&nowhere), 4);
     // 5: a store that refuses.
     let minio = Minio::start(None);
-    let mut refusing = Home::s3(&minio, &minio.endpoint(), "b").await;
+    let mut refusing = Home::s3(&minio, &minio.endpoint(), "refusing").await;
     refusing.env.last_mut().unwrap().1 = "another-secret".into();
     messages.run(&refusing, &["list"], 5);
     // 7: what is not there.
