@@ -308,3 +308,21 @@ fn the_chart_takes_every_value_on_these_pages() {
     assert!(seen >= 3, "only {seen} sets of values were found");
     assert!(!rendered("bakcup: {}\n").status.success(), "the chart takes anything");
 }
+
+#[test]
+fn the_memory_on_the_page_is_that_of_the_formula() {
+    use backstay::pipeline::budget::Budget;
+    let page = fs::read_to_string(project().join("docs/capacity.md")).unwrap();
+    let mib = |bytes: usize| bytes.div_ceil(1 << 20);
+    for cores in [1, 2, 4, 8, 12] {
+        let budget = Budget::for_cores(cores);
+        let row = format!(
+            "| {cores} | {} MiB | {} MiB |",
+            mib(budget.up_bytes()),
+            mib(budget.down_bytes())
+        );
+        assert!(page.contains(&row), "docs/capacity.md has no row {row}");
+    }
+    let copy = format!("a copy at most {} MiB", mib(Budget::copy_bytes()));
+    assert!(page.contains(&copy), "docs/capacity.md does not say `{copy}`");
+}
