@@ -326,3 +326,32 @@ fn the_memory_on_the_page_is_that_of_the_formula() {
     let copy = format!("a copy at most {} MiB", mib(Budget::copy_bytes()));
     assert!(page.contains(&copy), "docs/capacity.md does not say `{copy}`");
 }
+
+/// Every variable that some flag of the program is bound to.
+fn variables(command: &clap::Command, found: &mut BTreeSet<String>) {
+    let bound = command.get_arguments().filter_map(clap::Arg::get_env);
+    found.extend(bound.map(|name| name.to_string_lossy().into_owned()));
+    for below in command.get_subcommands() {
+        variables(below, found);
+    }
+}
+
+#[test]
+fn every_variable_that_operators_are_told_of_exists() {
+    let mut known: BTreeSet<String> = ["TERMINATION_LOG", "POD_NAME", "POD_NAMESPACE", "LOG"]
+        .map(|n| format!("BACKSTAY_{n}"))
+        .into();
+    variables(&backstay::cli::command(), &mut known);
+    for page in APPLIED {
+        let text = fs::read_to_string(project().join(page)).unwrap();
+        let is_name = |c: char| c.is_ascii_uppercase() || c == '_';
+        let named: BTreeSet<String> = text
+            .split(|c| !is_name(c))
+            .filter(|word| word.starts_with("BACKSTAY_"))
+            .map(ToOwned::to_owned)
+            .collect();
+        assert!(named.len() > 5, "{page}: {named:?}");
+        let unknown: Vec<_> = named.difference(&known).collect();
+        assert!(unknown.is_empty(), "{page}: {unknown:?}");
+    }
+}
