@@ -70,8 +70,8 @@ fn split(text: &str) -> (Vec<(String, String)>, String) {
         match (line.trim_start().strip_prefix("```"), &mut open) {
             (Some(language), None) => open = Some((language.to_owned(), String::new())),
             (Some(_), Some(_)) => blocks.extend(open.take()),
-            (None, Some((_, block))) => *block += &format!("{line}\n"),
-            (None, None) => prose += &format!("{line}\n"),
+            (None, Some((_, block))) => block.extend([line, "\n"]),
+            (None, None) => prose.extend([line, "\n"]),
         }
     }
     assert!(open.is_none(), "a block is never closed");
