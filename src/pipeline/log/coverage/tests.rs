@@ -270,6 +270,7 @@ fn the_history_before_the_first_record_that_is_left_is_the_one_that_the_next_cam
         history,
         parent,
         resumes: None,
+        connections: Vec::new(),
     };
     let fork = ForkEntry {
         left: "id-1".parse().unwrap(),
