@@ -89,6 +89,10 @@ pub(super) struct Global {
         default_value = "text"
     )]
     pub(super) format: Format,
+    /// Tell in this file how far the command is, every second, as JSON; for whoever watches it from
+    /// outside
+    #[arg(long, global = true, env = "BACKSTAY_PROGRESS_FILE", value_name = "FILE")]
+    pub(super) progress_file: Option<PathBuf>,
     #[command(flatten)]
     pub(super) store: StoreArgs,
 }

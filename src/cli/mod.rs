@@ -15,6 +15,7 @@ mod lock;
 mod log;
 mod output;
 mod progress;
+mod progress_file;
 mod providers;
 mod prune;
 mod report;
@@ -25,7 +26,7 @@ mod wire;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 use exit::Exit;
 
@@ -38,12 +39,16 @@ pub fn main() -> ExitCode {
     if raw.next().is_some_and(|first| first == process::CHILD_SUBCOMMAND) {
         return process::die_with_parent_then_exec(raw);
     }
-    let cli = match args::Cli::try_parse() {
-        Ok(cli) => cli,
+    let (name, cli) = match parsed() {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version are errors to clap and successes to everyone else.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS };
+            if !error.use_stderr() {
+                return ExitCode::SUCCESS;
+            }
+            output::misused(&error);
+            return Exit::Usage.into();
         }
     };
     log::start();
@@ -62,10 +67,21 @@ pub fn main() -> ExitCode {
             return Exit::Unexpected.into();
         }
     };
-    let code = runtime.block_on(run::command(cli));
+    let code = runtime.block_on(run::command(name, cli));
     // A reader that waits for a silent standard input must not keep the program from ending.
     runtime.shutdown_background();
     code
+}
+
+/// The command's name, such as `keys rewrap`, and what is asked of it.
+fn parsed() -> Result<(String, args::Cli), clap::Error> {
+    let matches = command().try_get_matches()?;
+    let (mut name, mut below) = (Vec::new(), matches.subcommand());
+    while let Some((word, more)) = below {
+        name.push(word.to_owned());
+        below = more.subcommand();
+    }
+    Ok((name.join(" "), args::Cli::from_arg_matches(&matches)?))
 }
 
 /// The command line as data, for completions, manual pages and the goldens.

@@ -13,7 +13,9 @@ use super::{
     exit::{self, Exit},
     exporter, find, keys, listen,
     output::{self, Text},
-    progress, prune, report, serve, wire,
+    progress,
+    progress_file::ProgressFile,
+    prune, report, serve, wire,
 };
 use crate::{
     jobs::{self, JobError, restore::Target},
@@ -21,13 +23,20 @@ use crate::{
     pipeline::{Progress, log::Line},
 };
 
-/// Runs a command to its exit code.
-pub(super) async fn command(cli: Cli) -> ExitCode {
+/// Runs a command, which has this name, to its exit code.
+pub(super) async fn command(name: String, cli: Cli) -> ExitCode {
     let Cli { global, command } = cli;
     let format = global.format;
     let progress = Arc::new(Progress::default());
     let signals = tokio::spawn(signals(Arc::clone(&progress)));
+    let told = global
+        .progress_file
+        .clone()
+        .map(|path| ProgressFile::start(path, name, Arc::clone(&progress)));
     let outcome = Box::pin(dispatch(&global, command, &progress)).await;
+    if let Some(told) = told {
+        told.end().await;
+    }
     signals.abort();
     match outcome {
         Ok(code) => code,

@@ -1,31 +1,49 @@
 //! The container's last words: a summary of at most 2 KiB where Kubernetes picks it up.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Where Kubernetes looks for them.
 const LOG: &str = "/dev/termination-log";
+/// Another place, for a container with a `terminationMessagePath`. It is no flag, since a command line
+/// that is not understood has last words, too.
+const ELSEWHERE: &str = "BACKSTAY_TERMINATION_LOG";
 /// Their limit, in bytes.
 const LIMIT: usize = 2048;
+/// What stands around a list, `{"items":…,"version":1}`, in bytes.
+const AROUND_ITEMS: usize = 22;
 /// Longer GTID sets are told by their hash.
 const LONGEST_SET: usize = 200;
 /// What is left when nothing else fits.
-const ESSENTIAL: [&str; 6] = ["version", "status", "exit_code", "kind", "retry", "backup_id"];
+const ESSENTIAL: [&str; 7] =
+    ["version", "status", "exit_code", "kind", "retry", "error", "backup_id"];
 
-/// Leaves the result there, when it is there.
+/// Leaves the result there: where it is told to, or where Kubernetes has made the file.
 pub(super) fn write(json: Value) {
-    if !Path::new(LOG).exists() {
+    let elsewhere = std::env::var_os(ELSEWHERE).filter(|path| !path.is_empty());
+    let path = elsewhere.clone().map_or_else(|| PathBuf::from(LOG), PathBuf::from);
+    if elsewhere.is_none() && !path.exists() {
         return;
     }
-    if let Err(error) = std::fs::write(LOG, shrunk(json).to_string()) {
-        tracing::warn!(%error, "cannot write the termination message");
+    if let Err(error) = std::fs::write(&path, message(json)) {
+        tracing::warn!(path = %path.display(), %error, "cannot write the termination message");
     }
 }
 
+/// The message: one object with a version, and a list within one.
+fn message(json: Value) -> String {
+    match shrunk(json) {
+        items @ Value::Array(_) => serde_json::json!({ "version": 1, "items": items }),
+        object => object,
+    }
+    .to_string()
+}
+
 fn fits(json: &Value) -> bool {
-    json.to_string().len() <= LIMIT
+    let around = if json.is_array() { AROUND_ITEMS } else { 0 };
+    json.to_string().len() + around <= LIMIT
 }
 
 /// Shortens a document until it fits, the least telling parts first.
@@ -44,7 +62,8 @@ fn shrunk(mut json: Value) -> Value {
         Value::Array(items) => {
             // What is well says less than what is not.
             while items.len() > 1
-                && items.iter().map(|i| i.to_string().len() + 1).sum::<usize>() >= LIMIT
+                && items.iter().map(|i| i.to_string().len() + 1).sum::<usize>()
+                    >= LIMIT - AROUND_ITEMS
             {
                 let well = items.iter().rposition(|item| item["status"] == "ok");
                 items.remove(well.unwrap_or(items.len() - 1));
@@ -127,6 +146,18 @@ mod tests {
             let told = shrunk(failure);
             assert!(fits(&told));
             assert_eq!((&told["status"], &told["exit_code"]), (&"failed".into(), &6.into()));
+        }
+    }
+
+    #[test]
+    fn a_list_stands_within_an_object_and_still_fits() {
+        for length in 0..400 {
+            let item = serde_json::json!({"check": "x".repeat(length), "status": "fail"});
+            let told = message(vec![item; 40].into());
+            assert!(told.len() <= LIMIT, "{} at {length}", told.len());
+            let told: Value = serde_json::from_str(&told).unwrap_or_default();
+            assert_eq!(told["version"], 1, "{told}");
+            assert!(told["items"].as_array().is_some_and(|items| !items.is_empty()), "{told}");
         }
     }
 

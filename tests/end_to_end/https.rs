@@ -13,6 +13,8 @@ use crate::{
 
 /// The name in the servers' certificates.
 const NAME: &str = "db-0.example";
+/// What a manager appends when its engine has failed, as cloudnative-mysql's does.
+const FAILED: &str = "{\"error\":\"xtrabackup: exit status 1\"}\n";
 
 struct Room {
     home: Home,
@@ -61,7 +63,10 @@ fn a_stream_that_is_not_whole_is_refused_however_politely_it_ends() {
         (Body::CutCleanly(half), "stream"),
         (Body::CutCleanly(0), "stream"),
         (Body::CutCleanly(room.full.len() - 1), "stream"),
-        (Body::Followed("\nERROR: backup failed: exit status 1\n"), "stream"),
+        (Body::Followed(FAILED), "stream"),
+        (Body::CutAndFollowed(half, FAILED), "stream"),
+        (Body::CutAndFollowed(0, FAILED), "stream"),
+        (Body::CutAndFollowed(room.full.len() - 1, FAILED), "stream"),
         (Body::Killed(half), "stream"),
         (Body::Refused("503 Service Unavailable"), "503"),
         (Body::Refused("302 Found"), "302"),

@@ -25,6 +25,8 @@ pub(crate) enum Body {
     CutCleanly(usize),
     /// Whole, with this behind it.
     Followed(&'static str),
+    /// The first part of it, this text behind it, and ended cleanly: an engine failed, and HTTP did not.
+    CutAndFollowed(usize, &'static str),
     /// The first part of it, and then the server is gone, as after SIGKILL.
     Killed(usize),
     /// The first part of it, and then silence.
@@ -106,7 +108,7 @@ fn answer(
     }
     begin(&mut tls)?;
     let sent = match body {
-        Body::CutCleanly(n) | Body::Killed(n) | Body::Stalled(n) => {
+        Body::CutCleanly(n) | Body::CutAndFollowed(n, _) | Body::Killed(n) | Body::Stalled(n) => {
             &stream[..*n.min(&stream.len())]
         }
         _ => stream,
@@ -120,7 +122,7 @@ fn answer(
             tls.flush()?;
             thread::sleep(Duration::from_mins(10));
         }
-        Body::Followed(text) => piece(&mut tls, text.as_bytes())?,
+        Body::Followed(text) | Body::CutAndFollowed(_, text) => piece(&mut tls, text.as_bytes())?,
         _ => {}
     }
     end(&mut tls)

@@ -25,6 +25,8 @@ use crate::{
 
 const FOLDER: &str = "TEST_MANAGER_FOLDER";
 const KILLED_AT: &str = "TEST_MANAGER_KILLED_AT";
+/// Set: not the manager is killed there but its engine, and the manager hides it.
+const LIES: &str = "TEST_MANAGER_LIES";
 
 /// The process; it ends when dropped.
 pub(crate) struct Manager {
@@ -36,6 +38,16 @@ pub(crate) struct Manager {
 impl Manager {
     /// Serves backups of the server; killed by SIGKILL once so many bytes of a stream were sent.
     pub(crate) fn start(authority: &Authority, socket: &Path, killed_at: Option<u64>) -> Self {
+        Self::start_with(authority, socket, killed_at, false)
+    }
+
+    /// The same; with `lies` its engine is killed there, a text is appended, and HTTP ends as if all were well.
+    fn start_with(
+        authority: &Authority,
+        socket: &Path,
+        killed_at: Option<u64>,
+        lies: bool,
+    ) -> Self {
         let dir = short_dir();
         authority.sign(dir.path(), "server", "127.0.0.1");
         let options = fs::File::options()
@@ -51,6 +63,9 @@ impl Manager {
         command.env(FOLDER, dir.path());
         if let Some(bytes) = killed_at {
             command.env(KILLED_AT, bytes.to_string());
+        }
+        if lies {
+            command.env(LIES, "1");
         }
         let daemon = Daemon::start("manager", dir.path(), &command);
         let port = dir.path().join("port");
@@ -70,6 +85,7 @@ impl Manager {
 #[ignore = "run by other tests, as a process that they can kill"]
 fn the_process() {
     let folder = PathBuf::from(std::env::var_os(FOLDER).unwrap());
+    let lies = std::env::var_os(LIES).is_some();
     let killed_at: u64 = std::env::var(KILLED_AT).map_or(u64::MAX, |text| text.parse().unwrap());
     let config = Identity::at(&folder, "server").server_config();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -93,6 +109,12 @@ fn the_process() {
             let send = usize::try_from(left).unwrap_or(usize::MAX).min(count);
             told = piece(&mut tls, &buffer[..send]);
             left -= send as u64;
+            if left == 0 && lies {
+                engine.kill().unwrap();
+                let _ = piece(&mut tls, b"\nERROR: backup failed: signal: killed\n");
+                let _ = end(&mut tls);
+                break;
+            }
             if left == 0 {
                 kill_process(getpid(), Signal::KILL).unwrap();
             }
@@ -136,4 +158,38 @@ async fn a_manager_that_is_killed_in_a_live_stream_leaves_nothing_listed() {
     let datadir = home.restore("live", "new");
     let restored = Served::over(backstay::model::Flavor::Mariadb, &datadir);
     assert!(ledger::check(&restored.socket).await > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_that_ends_a_failed_stream_like_a_whole_one_is_not_believed() {
+    let mut chance = crate::chance::Chance::seeded();
+    let server = MariaDb::start(&["--binlog-format=ROW"]);
+    ledger::make(&server.socket).await;
+    ledger::ballast(&server.socket, 8).await;
+    let (home, authority) = (Home::file(), Authority::new());
+    authority.sign(home.dir.path(), "client", "client");
+    for _ in 0..if crate::chance::soak() { 20 } else { 4 } {
+        let killed_at = 1 + chance.below(8 << 20);
+        let manager = Manager::start_with(&authority, &server.socket, Some(killed_at), true);
+        let args = source(&home, "127.0.0.1", manager.port, "client", "mariadb-backup");
+        let done = home.run(&strs(&args)).expect(4).says("stream").json();
+        assert_eq!((&done["kind"], &done["status"]), (&"source".into(), &"failed".into()));
+        // To HTTP all was well: 200, and the last chunk.
+        let files = crate::authority::Identity::at(home.dir.path(), "client");
+        let got = Command::new("curl")
+            .args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--output", "/dev/null"])
+            .args(["--write-out", "%{http_code} %{size_download}", "--cacert"])
+            .arg(files.ca)
+            .arg("--cert")
+            .arg(files.certificate)
+            .arg("--key")
+            .arg(files.key)
+            .arg(format!("https://127.0.0.1:{}/cluster/backup", manager.port))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&got.stdout);
+        assert!(got.status.success() && said.starts_with("200 "), "{got:?}");
+        assert!(manager.is_alive());
+        assert_eq!(home.listed(), Vec::<String>::new(), "killed at {killed_at}");
+    }
 }

@@ -2,6 +2,7 @@
 //! listed that does not restore, and the next one succeeds.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::Path,
     thread,
@@ -24,7 +25,7 @@ use crate::{
     served::Served,
 };
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Victim {
     Agent,
     Network,
@@ -58,6 +59,7 @@ async fn turns(flavor: Flavor, socket: &Path, more: &[&str], engine: &str) {
     let begun = Instant::now();
     let done = home.run(&strs(&source(&home, agent.port, "client", "usual"))).expect(0).json();
     let (usual, bytes) = (begun.elapsed(), done["bytes_read"].as_u64().unwrap());
+    let mut ends: BTreeMap<(Victim, i32), usize> = BTreeMap::new();
     for turn in 0..if soak() { 30 } else { 3 } {
         let victim = VICTIMS[turn % VICTIMS.len()];
         let (id, after) = (format!("run-{turn}"), chance.within(usual));
@@ -78,6 +80,7 @@ async fn turns(flavor: Flavor, socket: &Path, more: &[&str], engine: &str) {
         }
         let done = job.wait();
         println!("turn {turn}: {victim:?} after {after:?}: exit {}", done.code);
+        *ends.entry((victim, done.code)).or_default() += 1;
         let listed = home.listed().contains(&id);
         assert!([0, 4].contains(&done.code), "{victim:?}: {done:?}");
         assert_eq!(listed, done.code == 0, "{victim:?}: {done:?}");
@@ -93,6 +96,11 @@ async fn turns(flavor: Flavor, socket: &Path, more: &[&str], engine: &str) {
             assert_eq!(agent.left_behind(), Vec::<std::path::PathBuf>::new(), "after {victim:?}");
             assert!(agent.engines(engine).is_empty(), "after {victim:?}");
         }
+    }
+    println!("{flavor:?}: {ends:?}");
+    if soak() {
+        let broken = VICTIMS.iter().filter(|victim| ends.contains_key(&(**victim, 4))).count();
+        assert_eq!(broken, VICTIMS.len(), "one of them was never killed in time: {ends:?}");
     }
     // After all that, the same id as one that failed.
     let again = home.run(&strs(&source(&home, agent.port, "client", "run-0"))).expect(0).json();

@@ -49,18 +49,30 @@ pub(super) fn success<R: Serialize + Text>(format: Format, result: &R) {
 pub(super) fn failure(format: Format, exit: Exit, error: &JobError) {
     let message = error.to_string();
     tracing::error!(exit_code = exit as u8, kind = exit.name(), "{message}");
-    let json = serde_json::json!({
+    let json = failed(exit, &message);
+    if format == Format::Json {
+        print(&pretty(&json));
+    }
+    termination::write(json);
+}
+
+/// Leaves behind that the command line was not understood; clap has said it on standard error.
+pub(super) fn misused(error: &clap::Error) {
+    let text = error.to_string();
+    // What follows is how it is to be used.
+    let first = text.split("\n\n").next().unwrap_or_default();
+    termination::write(failed(Exit::Usage, first.trim_start_matches("error: ")));
+}
+
+fn failed(exit: Exit, message: &str) -> serde_json::Value {
+    serde_json::json!({
         "version": 1,
         "status": "failed",
         "exit_code": exit as u8,
         "kind": exit.name(),
         "retry": exit.is_worth_a_retry(),
         "error": message,
-    });
-    if format == Format::Json {
-        print(&pretty(&json));
-    }
-    termination::write(json);
+    })
 }
 
 pub(super) fn pretty(json: &serde_json::Value) -> String {
