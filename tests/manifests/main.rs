@@ -150,8 +150,8 @@ fn overlays_and_components_keep_what_the_base_promises() -> Fallible<()> {
         ("serve-sidecar", "containers"),
         ("restore-init", "initContainers"),
     ] {
-        let path = format!("jobs/components/{component}/patch.yaml");
-        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))?;
+        let file = format!("jobs/components/{component}/patch.yaml");
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file))?;
         let patch: Value = serde_saphyr::from_str(&text)?;
         let pod = &patch["spec"]["template"]["spec"];
         let container = &pod[list][0];
