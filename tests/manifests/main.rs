@@ -5,21 +5,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "support/tools.rs"]
+#[path = "../support/tools.rs"]
 #[expect(dead_code, reason = "other tests use the rest")]
 mod tools;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    error::Error,
-    path::Path,
-    process::Command,
-};
+mod release;
+mod types;
 
-use k8s_openapi::{
-    api::{apps, batch, core, networking},
-    serde::{Serialize, de::DeserializeOwned},
-};
+use std::{collections::BTreeMap, error::Error, fs, path::Path, process::Command};
+
 use serde_json::{Value, json};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
@@ -112,12 +106,7 @@ fn every_pod_is_restricted() -> Fallible<()> {
         let containers = pod["containers"].as_array().ok_or("containers")?;
         assert_eq!(containers.len(), 1, "{job}");
         let container = &containers[0];
-        let security = &container["securityContext"];
-        assert_eq!(security["allowPrivilegeEscalation"], json!(false), "{job}");
-        assert_eq!(security["readOnlyRootFilesystem"], json!(true), "{job}");
-        assert_eq!(security["capabilities"], json!({ "drop": ["ALL"] }), "{job}");
-        assert!(container["resources"]["limits"]["memory"].is_string(), "{job}");
-        assert!(container["resources"]["requests"]["memory"].is_string(), "{job}");
+        restricted(container, &job);
         for volume in pod["volumes"].as_array().ok_or("volumes")? {
             assert_eq!(volume["hostPath"], Value::Null, "{job}");
             if !volume["emptyDir"].is_null() {
@@ -127,6 +116,69 @@ fn every_pod_is_restricted() -> Fallible<()> {
         }
     }
     Ok(())
+}
+
+/// Every pod of every folder and of the components, with all its containers, is restricted; the
+/// database's own container beside ours is not ours to judge.
+#[test]
+fn overlays_and_components_keep_what_the_base_promises() -> Fallible<()> {
+    let mut seen = 0;
+    for folder in FOLDERS {
+        for object in kustomized(folder)? {
+            let spec = match object["kind"].as_str() {
+                Some("CronJob") => &object["spec"]["jobTemplate"]["spec"],
+                Some("Job" | "Deployment") => &object["spec"],
+                _ => continue,
+            };
+            seen += 1;
+            let pod = &spec["template"]["spec"];
+            let name = format!("{folder}: {}", object["metadata"]["name"]);
+            assert_eq!(pod["securityContext"]["runAsNonRoot"], json!(true), "{name}");
+            assert_eq!(pod["automountServiceAccountToken"], json!(false), "{name}");
+            // An overlay that misspells the container's name would add one.
+            let containers = pod["containers"].as_array().ok_or("containers")?;
+            assert_eq!(containers.len(), 1, "{name}");
+            restricted(&containers[0], &name);
+            let env = containers[0]["env"].as_array().ok_or("env")?;
+            let values = |of: &str| env.iter().filter(|v| v["name"] == of).count();
+            assert_eq!(values("BACKSTAY_REPO"), 1, "{name}");
+        }
+    }
+    assert!(seen > 30, "{seen}");
+    for (component, list) in [
+        ("archive-sidecar", "containers"),
+        ("serve-sidecar", "containers"),
+        ("restore-init", "initContainers"),
+    ] {
+        let file = format!("jobs/components/{component}/patch.yaml");
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file))?;
+        let patch: Value = serde_saphyr::from_str(&text)?;
+        let pod = &patch["spec"]["template"]["spec"];
+        let container = &pod[list][0];
+        restricted(container, component);
+        // The pod is somebody else's, so it is the container that says these.
+        assert_eq!(container["securityContext"]["runAsNonRoot"], json!(true), "{component}");
+        assert_eq!(
+            container["securityContext"]["seccompProfile"]["type"], "RuntimeDefault",
+            "{component}"
+        );
+        let names = pod["volumes"].as_array().ok_or("volumes")?.iter();
+        let mut names = names.map(|volume| volume["name"].as_str().unwrap_or_default());
+        assert!(names.all(|name| name.starts_with("backstay-")), "{component}");
+        // The agent has no key and no credential of the store.
+        let keys = text.contains("/run/keys") || text.contains("BACKSTAY_REPO");
+        assert_eq!(keys, component != "serve-sidecar", "{component}");
+    }
+    Ok(())
+}
+
+fn restricted(container: &Value, name: &str) {
+    let security = &container["securityContext"];
+    assert_eq!(security["allowPrivilegeEscalation"], json!(false), "{name}");
+    assert_eq!(security["readOnlyRootFilesystem"], json!(true), "{name}");
+    assert_eq!(security["capabilities"], json!({ "drop": ["ALL"] }), "{name}");
+    assert!(container["resources"]["limits"]["memory"].is_string(), "{name}");
+    assert!(container["resources"]["requests"]["memory"].is_string(), "{name}");
 }
 
 #[test]
@@ -328,163 +380,6 @@ fn keys_in_a_service_are_reached_by_writers_and_readers_each_with_their_own() ->
         let mounts = container["volumeMounts"].as_array().ok_or("volumeMounts")?;
         assert!(mounts.iter().any(|m| m["name"] == "token" && m["mountPath"] == "/run/token"));
         assert_eq!(value("BACKSTAY_VAULT_JWT_FILE"), Some(json!("/run/token/token")), "{job}");
-    }
-    Ok(())
-}
-
-/// Whether all that is in `given` is in `kept`, too; what is empty may be missing.
-fn lost(given: &Value, kept: &Value, at: &str, missing: &mut Vec<String>) {
-    match (given, kept) {
-        (Value::Object(given), Value::Object(kept)) => {
-            for (name, value) in given {
-                let kept = kept.get(name).unwrap_or(&Value::Null);
-                lost(value, kept, &format!("{at}.{name}"), missing);
-            }
-        }
-        (Value::Array(given), Value::Array(kept)) if given.len() == kept.len() => {
-            for (n, (given, kept)) in given.iter().zip(kept).enumerate() {
-                lost(given, kept, &format!("{at}[{n}]"), missing);
-            }
-        }
-        (Value::Array(given), Value::Null) if given.is_empty() => {}
-        (Value::Object(given), Value::Null) if given.is_empty() => {}
-        _ if given == kept => {}
-        _ => missing.push(at.to_owned()),
-    }
-}
-
-/// What Kubernetes' own types do not know of an object, or read as something else.
-fn unknown(object: &Value) -> Fallible<Vec<String>> {
-    fn read<T: DeserializeOwned + Serialize>(object: &Value) -> Fallible<Value> {
-        Ok(serde_json::to_value(serde_json::from_value::<T>(object.clone())?)?)
-    }
-    let kind = object["kind"].as_str().unwrap_or_default();
-    let kept = match kind {
-        "ConfigMap" => read::<core::v1::ConfigMap>(object),
-        "CronJob" => read::<batch::v1::CronJob>(object),
-        "Deployment" => read::<apps::v1::Deployment>(object),
-        "Job" => read::<batch::v1::Job>(object),
-        "NetworkPolicy" => read::<networking::v1::NetworkPolicy>(object),
-        "Pod" => read::<core::v1::Pod>(object),
-        "Service" => read::<core::v1::Service>(object),
-        "ServiceAccount" => read::<core::v1::ServiceAccount>(object),
-        "StatefulSet" => read::<apps::v1::StatefulSet>(object),
-        _ => return Err(format!("an object of kind {kind:?}").into()),
-    }?;
-    let mut missing = Vec::new();
-    lost(object, &kept, kind, &mut missing);
-    Ok(missing)
-}
-
-#[test]
-fn every_object_is_what_the_types_of_kubernetes_say() -> Fallible<()> {
-    let mut objects = Vec::new();
-    for folder in FOLDERS {
-        objects.extend(kustomized(folder)?);
-    }
-    for values in ["jobs.yaml", "clusters.yaml", "identities.yaml", "key-services.yaml"] {
-        objects.extend(charted(values)?);
-    }
-    // The Prometheus operator's are not Kubernetes' own.
-    objects.retain(|object| {
-        !object.is_null() && object["apiVersion"] != json!("monitoring.coreos.com/v1")
-    });
-    assert!(objects.len() > 100, "{}", objects.len());
-    for object in &objects {
-        let name = &object["metadata"]["name"];
-        assert_eq!(unknown(object)?, [""; 0], "{name}");
-    }
-    // A field that is not there, and one of another type, are seen.
-    let mut wrong = objects.iter().find(|object| object["kind"] == "CronJob").unwrap().clone();
-    wrong["spec"]["jobTemplate"]["spec"]["backofLimit"] = json!(4);
-    assert_eq!(unknown(&wrong)?, ["CronJob.spec.jobTemplate.spec.backofLimit"]);
-    wrong["spec"]["suspend"] = json!("no");
-    assert!(unknown(&wrong).is_err());
-    Ok(())
-}
-
-#[test]
-fn the_pods_of_a_cluster_reach_what_they_need_and_are_reached_for_metrics_alone() -> Fallible<()> {
-    let policies: BTreeMap<_, _> = charted("jobs.yaml")?
-        .into_iter()
-        .filter(|object| object["kind"] == "NetworkPolicy")
-        .map(|policy| {
-            let name = policy["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            (name, policy["spec"].clone())
-        })
-        .collect();
-    let closed = &policies["backstay-deny"];
-    assert_eq!(closed["policyTypes"], json!(["Ingress", "Egress"]));
-    assert_eq!((&closed["ingress"], &closed["egress"]), (&Value::Null, &Value::Null));
-    for (job, spec) in workloads()? {
-        // The first closes every pod, and its own opens.
-        let labels = &spec["template"]["metadata"]["labels"];
-        let policy = &policies[&format!("backstay-{job}")];
-        for selector in [closed, policy] {
-            for (name, value) in selector["podSelector"]["matchLabels"].as_object().unwrap() {
-                assert_eq!(&labels[name], value, "{job}: {name}");
-            }
-        }
-        assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]), "{job}");
-        let scraped = ["archive", "exporter"].contains(&job.as_str());
-        let open = json!([{ "ports": [{ "protocol": "TCP", "port": "metrics" }] }]);
-        assert_eq!(policy["ingress"], if scraped { open } else { json!([]) }, "{job}");
-        let rules = policy["egress"].as_array().ok_or("egress")?.iter();
-        let ports: BTreeSet<_> = rules
-            .flat_map(|rule| rule["ports"].as_array().cloned().unwrap_or_default())
-            .filter_map(|port| port["port"].as_u64())
-            .collect();
-        let mut expected = BTreeSet::from([53, 80, 443, 988]);
-        match job.as_str() {
-            "archive" => expected.insert(3306),
-            "backup" => expected.insert(8443),
-            _ => false,
-        };
-        assert_eq!(ports, expected, "{job}");
-    }
-    Ok(())
-}
-
-#[test]
-fn clusters_of_one_release_have_their_own_objects_and_values() -> Fallible<()> {
-    let objects = charted("clusters.yaml")?;
-    let names: Vec<_> = objects
-        .iter()
-        .filter_map(|o| o["metadata"]["name"].as_str().zip(o["kind"].as_str()))
-        .collect();
-    assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len(), "a name twice");
-    let backup = |name: &str| {
-        let found =
-            objects.iter().find(|o| o["kind"] == "CronJob" && o["metadata"]["name"] == name);
-        let spec = found.unwrap()["spec"].clone();
-        let pod = spec["jobTemplate"]["spec"]["template"]["spec"].clone();
-        let env = pod["containers"][0]["env"].as_array().unwrap().clone();
-        let value = move |name: &str| {
-            env.iter().find(|v| v["name"] == name).map(|v| v["value"].clone()).unwrap_or_default()
-        };
-        (spec["schedule"].clone(), pod, value)
-    };
-    let (schedule, pod, env) = backup("backstay-shop-backup");
-    assert_eq!((schedule, env("BACKSTAY_CLUSTER")), (json!("17 2 * * *"), json!("shop")));
-    assert_eq!(env("BACKSTAY_SOURCE"), "https://shop-0.shop:8443");
-    assert_eq!(pod["securityContext"]["runAsUser"], json!(1000));
-    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "shop-writer");
-    assert_eq!(pod["serviceAccountName"], "backstay-shop-backup");
-    let (schedule, pod, env) = backup("backstay-ledger-backup");
-    assert_eq!((schedule, env("BACKSTAY_CLUSTER")), (json!("47 2 * * *"), json!("Ledger.2")));
-    assert_eq!(env("BACKSTAY_ID"), "Ledger.2-$(JOB_UID)");
-    assert_eq!(pod["securityContext"]["runAsUser"], json!(999));
-    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "backstay-writer");
-    let exporters = names.iter().filter(|name| **name == ("backstay-exporter", "Deployment"));
-    assert_eq!(exporters.count(), 1);
-    Ok(())
-}
-
-#[test]
-fn a_release_needs_no_rights_in_kubernetes() -> Fallible<()> {
-    for object in charted("clusters.yaml")? {
-        let kind = object["kind"].as_str().unwrap_or_default();
-        assert!(!kind.contains("Role"), "{kind}");
     }
     Ok(())
 }
