@@ -66,6 +66,9 @@ found = json.load(sys.stdin)["items"]
 for item in found:
     spec = item["spec"]
     template = spec.get("jobTemplate", {}).get("spec", spec)["template"]
+    for claim in spec.get("volumeClaimTemplates", []):
+        name = claim["metadata"]["name"]
+        template["spec"]["volumes"].append({"name": name, "persistentVolumeClaim": {"claimName": name + "-mysql-0"}})
     template["metadata"] = {"name": item["metadata"]["name"], "namespace": sys.argv[1], "labels": template["metadata"]["labels"]}
     print(json.dumps({"apiVersion": "v1", "kind": "Pod", **template}))
 ' "$1"
