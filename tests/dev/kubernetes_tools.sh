@@ -2,8 +2,8 @@
 # usage: kubernetes_tools.sh
 #
 # Fetches what ./dev e2e-kubernetes needs into $TOOLS/kubernetes: etcd out of Debian's package, and the API
-# server, the controllers and kubectl, built from the published Go modules (an hour on two busy cores, minutes
-# on idle ones); and the definitions of Prometheus's objects. What is there is left alone.
+# server, the controllers and kubectl, built from the published Go modules (the first of them alone took half an hour on
+# two busy cores); and the definitions of Prometheus's objects. What is there is left alone.
 set -euo pipefail
 : "${PROJECT:?run ./dev e2e-kubernetes}" "${TOOLS:?run ./dev e2e-kubernetes}"
 # shellcheck source=tests/dev/lib.sh
